@@ -1,0 +1,80 @@
+/*
+ * certifier.h: the pure function that gives every entry of a data group its verdict.
+ *
+ * State: for each key the highest committed index per mode, inside a window of the log; the transaction ids of the window with their
+ * outcome; the highest incarnation seen per node; reservations. Sources: DESIGN.md, sections 2, 4, 5; failure scenarios D1 to D5.
+ *
+ * Invariants:
+ * 1. A verdict depends only on the entries handed in so far, in order: no clock, no randomness, no iteration in hash or address order.
+ * 2. The window is bounded by keys_max and ids_max in log order: eviction removes whole entries, oldest first, the same on every replica.
+ *    So both limits are part of the group's identity: they are stored in the checkpoint and a restored state keeps its own.
+ * 3. An entry whose base is older than the window aborts: nothing outside the window can be judged, and a late duplicate cannot pass.
+ * 4. save() of equal histories gives equal bytes; certifier_checksum() is a function of these bytes.
+ * 5. certify() changes nothing when it answers ND_NOMEM.
+ */
+#ifndef ND_CERTIFIER_H
+#define ND_CERTIFIER_H
+
+#include "../wire/entry.h"
+
+typedef struct Certifier Certifier;
+
+typedef struct CertifierLimits
+{
+	uint64_t	keys_max;		/* key records in the window; at least 16 */
+	uint64_t	ids_max;		/* transaction ids in the window; at least 16 */
+} CertifierLimits;
+
+typedef enum VerdictKind
+{
+	VERDICT_NONE = 0,			/* nothing to decide: CHUNK, CANCEL */
+	VERDICT_COMMIT,
+	VERDICT_ABORT_CONFLICT,		/* key `key` was changed at `by_index` by `by_txn` */
+	VERDICT_ABORT_RESERVED,		/* key `key` is reserved by `by_txn` */
+	VERDICT_ABORT_OLD,			/* base below the window */
+	VERDICT_ABORT_FENCED,		/* a newer incarnation of the origin has spoken */
+	VERDICT_ABORT_CANCELLED,	/* a CANCEL of this id came first */
+	VERDICT_DUPLICATE			/* the id already has a verdict; `by_index` is where; this copy has no effect */
+} VerdictKind;
+
+typedef struct Verdict
+{
+	VerdictKind kind;
+	uint64_t	key;
+	uint64_t	by_index;
+	TxnId		by_txn;
+	VerdictKind first;			/* DUPLICATE: the verdict the id got at by_index */
+} Verdict;
+
+NdStatus	certifier_create(CertifierLimits limits, Certifier **out);
+void		certifier_destroy(Certifier *c);
+
+/*
+ * Judge the entry at `index` (greater than every earlier one; gaps are the log's no-op and configuration entries).
+ * ND_OK with *verdict; ND_NOMEM: nothing changed, call again; ND_INVALID: a malformed header, nothing changed.
+ * A RESERVE's verdict COMMIT means that the keys are owned from now on.
+ */
+NdStatus	certifier_certify(Certifier *c, uint64_t index, const EntryHeader *h, Verdict *verdict);
+/* Verdict of an id inside the window. false: not in the window. */
+bool		certifier_lookup(const Certifier *c, TxnId txn, uint64_t *index, VerdictKind *kind);
+/* Entries at or below this index can no longer be a base. */
+uint64_t	certifier_window_start(const Certifier *c);
+/* Lowest CHUNK index whose TXN is still to come, 0 = none: the log must not be truncated at or above it. */
+uint64_t	certifier_open_chunk_floor(const Certifier *c);
+uint64_t	certifier_last_index(const Certifier *c);
+uint64_t	certifier_checksum(const Certifier *c);
+
+/* Checkpoint: versioned bytes with a checksum. restore: ND_DAMAGED, ND_VERSION, ND_NOMEM. */
+NdStatus	certifier_save(const Certifier *c, NdBuf *out);
+NdStatus	certifier_restore(const void *data, size_t len, Certifier **out);
+
+typedef struct CertifierStatus
+{
+	uint64_t	keys;
+	uint64_t	ids;
+	uint64_t	reservations;
+	uint64_t	bytes;			/* memory, about */
+} CertifierStatus;
+void		certifier_status(const Certifier *c, CertifierStatus *out);
+
+#endif

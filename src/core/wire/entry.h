@@ -1,0 +1,86 @@
+/*
+ * entry.h: the payload of a data group's DATA entries: what every replica must understand alike.
+ *
+ *   u8 format (1)  u8 kind  u16 flags
+ *   u32 node  u32 incarnation  u64 counter          transaction id
+ *   u64 base                                        index of this group that was applied at the origin at pre-commit
+ *   varint n_keys, then n_keys times { u64 hash, u8 mode }   ascending by (hash, mode), no repeats
+ *   varint n_chunks, then n_chunks times varint index (ascending, as differences)
+ *   rest: body, opaque here (src/pg/tableam/writeset.h)
+ *
+ * Kinds:
+ *   TXN      certify; on commit apply the chunks' bodies, in order, then this body.
+ *   CHUNK    a piece of a large transaction's body; no verdict, applied only through its TXN. The counter is the TXN's.
+ *   RESERVE  keys owned by the transaction id until its TXN, its CANCEL or its incarnation's fence; certified like a TXN.
+ *   CANCEL   gives up: frees the reservation, and is a tombstone: a later TXN of this id aborts.
+ */
+#ifndef ND_ENTRY_H
+#define ND_ENTRY_H
+
+#include "../base/base.h"
+
+#define ENTRY_FORMAT 1
+
+typedef enum EntryKind
+{
+	ENTRY_TXN = 1,
+	ENTRY_CHUNK = 2,
+	ENTRY_RESERVE = 3,
+	ENTRY_CANCEL = 4
+} EntryKind;
+
+/* Key modes. Row modes conflict by PostgreSQL's row lock table, relation modes by its lock mode table (numbers are lock.h's LOCKMODE + 16). */
+typedef enum KeyMode
+{
+	KEY_ROW_SHARE_KEY = 0,		/* FOR KEY SHARE */
+	KEY_ROW_SHARE = 1,			/* FOR SHARE */
+	KEY_ROW_NO_KEY_UPDATE = 2,
+	KEY_ROW_UPDATE = 3,			/* also: a value of a unique index appears or vanishes */
+	KEY_REL_ACCESS_SHARE = 17,
+	KEY_REL_ROW_SHARE = 18,
+	KEY_REL_ROW_EXCLUSIVE = 19,
+	KEY_REL_SHARE_UPDATE_EXCLUSIVE = 20,
+	KEY_REL_SHARE = 21,
+	KEY_REL_SHARE_ROW_EXCLUSIVE = 22,
+	KEY_REL_EXCLUSIVE = 23,
+	KEY_REL_ACCESS_EXCLUSIVE = 24
+} KeyMode;
+
+typedef struct EntryKey
+{
+	uint64_t	hash;
+	uint8_t		mode;			/* KeyMode */
+} EntryKey;
+
+typedef struct TxnId
+{
+	NdNodeId	node;
+	uint32_t	incarnation;	/* grows with every start of the node */
+	uint64_t	counter;		/* from 1, per incarnation */
+} TxnId;
+
+typedef struct EntryHeader
+{
+	EntryKind	kind;
+	uint16_t	flags;
+	TxnId		txn;
+	uint64_t	base;
+	uint32_t	n_keys;
+	const uint8_t *keys;		/* encoded, 9 bytes each: entry_key() */
+	uint32_t	n_chunks;
+	const uint8_t *chunks;		/* encoded: entry_chunks() */
+	const uint8_t *body;
+	size_t		body_len;
+} EntryHeader;
+
+/* Write a header; the caller appends the body behind it. keys are sorted and made unique in place. ND_NOMEM. */
+NdStatus	entry_encode_header(NdBuf *out, EntryKind kind, uint16_t flags, TxnId txn, uint64_t base,
+								EntryKey *keys, uint32_t n_keys, const uint64_t *chunks, uint32_t n_chunks);
+/* Fully validates keys and chunks. ND_INVALID, ND_VERSION (newer format). Points into data. */
+NdStatus	entry_decode(const void *data, size_t len, EntryHeader *out);
+EntryKey	entry_key(const EntryHeader *h, uint32_t i);
+void		entry_chunks(const EntryHeader *h, uint64_t *out);	/* n_chunks indexes */
+bool		key_modes_conflict(uint8_t a, uint8_t b);	/* false between a row and a relation mode */
+int			txnid_compare(TxnId a, TxnId b);
+
+#endif

@@ -1,0 +1,143 @@
+/*
+ * node.h: the driver of one node: step, persist, then send, then hand on; for all groups. No PostgreSQL here: the raft worker and the
+ * simulator run this same code.
+ *
+ * What it owns: the Raft groups, their certifiers, the table of pending local proposals and reads. It borrows store and transport.
+ *
+ * One round of node_work(): gather updates of all groups -> store (append, hard states) -> send what may leave now -> start one flush
+ * -> when a flush has finished: release what depended on it, raft_persisted() -> deliver newly committed entries that are locally durable.
+ *
+ * Invariants:
+ * 1. A message that depends on hard state or entries leaves only after the flush that covers them.
+ * 2. An entry is delivered once per process life, in index order per group, at min(committed, locally durable); deliver() may say ND_BUSY:
+ *    then it is offered again later, and nothing behind it is delivered in that group. Raft and votes never wait for delivery.
+ * 3. After a restart delivery starts behind the certifier's checkpoint; `index <= applied` entries are certified but marked replayed.
+ * 4. A proposal is answered exactly once: delivered (by its entry), or failed before it was ever sent anywhere, or unknown at its deadline.
+ *    While it waits it is proposed again under the same id after a leader change; the certifier makes copies harmless.
+ * 5. A failed store stops every group of the node (node_failed()).
+ */
+#ifndef ND_NODE_H
+#define ND_NODE_H
+
+#include "../core/certifier/certifier.h"
+#include "../core/raft/raft.h"
+#include "../store/store.h"
+#include "../transport/transport.h"
+
+typedef struct Node Node;
+
+#define ND_GROUP_META 0
+#define ND_ADDRESS_MAX 160		/* bytes of "host:port" with the terminating zero */
+#define ND_NAME_MAX 64
+
+/* What the metadata group's configuration keeps of a member (RaftMember.context). */
+typedef struct NodeMember
+{
+	NdNodeId	node;
+	RaftRole	role;
+	char		name[ND_NAME_MAX];
+	char		address[ND_ADDRESS_MAX];
+} NodeMember;
+
+typedef struct NodeDelivery
+{
+	NdGroupId	group;
+	uint64_t	index;
+	uint64_t	term;
+	RaftEntryKind kind;
+	bool		replayed;		/* index is at or below applied[group] given at node_create(): certified again, not to be applied */
+	bool		has_header;		/* DATA of a data group */
+	EntryHeader header;			/* points into the payload: valid during the call */
+	Verdict		verdict;
+	StorePosition position;
+	bool		local;			/* header.txn is of this node and this incarnation */
+} NodeDelivery;
+
+typedef enum NodeOutcome
+{
+	NODE_NOT_SENT,				/* failed, surely without effect */
+	NODE_UNKNOWN				/* may or may not commit later */
+} NodeOutcome;
+
+typedef struct NodeCallbacks
+{
+	/* A committed entry, in order. ND_OK or ND_BUSY (no room: offered again in a later round). */
+	NdStatus	(*deliver)(void *ctx, const NodeDelivery *d);
+	/* A pending proposal ended without its entry being delivered. reason: ND_NOLEADER, ND_TOOBIG, ND_BUSY, ND_FULL ... */
+	void		(*proposal_failed)(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason);
+	/* Answer of node_read(): status ND_OK with the read index, else ND_NOLEADER at the deadline. */
+	void		(*read_done)(void *ctx, NdGroupId group, uint64_t token, NdStatus status, uint64_t index);
+	void		(*changed)(void *ctx);		/* roles, terms, membership: refresh status */
+	void		(*log)(void *ctx, int level, const char *text);	/* 0 debug, 1 log, 2 warning, 3 alarm */
+	void	   *ctx;
+} NodeCallbacks;
+
+typedef struct NodeConfig
+{
+	NdNodeId	self;
+	uint32_t	incarnation;
+	uint64_t	cluster_id;
+	uint32_t	tick_ms;
+	uint32_t	election_ticks;
+	uint32_t	heartbeat_ticks;
+	uint32_t	append_bytes_max;
+	uint32_t	inflight_max;
+	uint64_t	inflight_bytes_max;
+	uint64_t	uncommitted_bytes_max;
+	CertifierLimits certifier;	/* for new groups */
+	uint64_t	checkpoint_every;	/* entries between certifier checkpoints */
+	uint64_t	seed;
+} NodeConfig;
+
+/* applied(ctx, group): highest index whose effects this node's tables hold; asked once per group at create. NULL: 0 everywhere. */
+NdStatus	node_create(const NodeConfig *config, Store *store, const NodeCallbacks *callbacks,
+						uint64_t (*applied)(void *ctx, NdGroupId group), Node **out, char *error, size_t error_len);
+void		node_destroy(Node *n);
+/* The transport must be given before the first work; frames go in through node_frame(). */
+void		node_set_transport(Node *n, Transport *t);
+
+/* ---- founding and membership ---- */
+/* First node of a new cluster: metadata group and data groups 1..n_data_groups with this node as the only voter. Store must be empty. */
+NdStatus	node_bootstrap(Store *store, const NodeMember *self, uint32_t n_data_groups);
+/* A joining node: empty groups (no members), waiting to be told by the leader. */
+NdStatus	node_bootstrap_joining(Store *store, uint32_t n_data_groups);
+/* At the leader of the metadata group: add a member to every group as learner, promoted to voter when caught up. Progress by itself, across
+ * leader changes (the metadata configuration is the goal, every group's leader moves its group towards it). ND_NOTLEADER, ND_BUSY, ND_INVALID (id or name in use with another address).  */
+NdStatus	node_add_member(Node *n, const NodeMember *m);
+NdStatus	node_remove_member(Node *n, NdNodeId node);
+NdStatus	node_transfer(Node *n, NdGroupId group, NdNodeId to);
+uint32_t	node_members(const Node *n, NodeMember *out, uint32_t cap);
+
+/* ---- events ---- */
+void		node_tick(Node *n);			/* every tick_ms */
+void		node_frame(Node *n, NdNodeId from, const uint8_t *data, size_t len);
+void		node_peer_up(Node *n, NdNodeId peer, uint32_t incarnation);
+void		node_peer_down(Node *n, NdNodeId peer);	/* if it led a group here, that group campaigns early (staggered by priority and seed) */
+/* Do what can be done now; call after any event and when the vfs or deliver() has room again. Returns true when more work is ready. */
+bool		node_work(Node *n);
+
+/* ---- local clients ---- */
+/* Propose an encoded entry (entry.h) to a data group. Answered by deliver() or proposal_failed(); deadline in ticks from now. ND_NOMEM, ND_BUSY, ND_TOOBIG: not accepted. */
+NdStatus	node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline_ticks);
+/* The backend gave up waiting; no more callbacks for it, no more re-proposals. */
+void		node_forget(Node *n, NdGroupId group, TxnId txn, EntryKind kind);
+NdStatus	node_read(Node *n, NdGroupId group, uint64_t token, uint32_t deadline_ticks);
+/* Tables hold everything up to index, durably: the log may be truncated below min(this, checkpoint, open chunks, slowest member) minus keep_bytes. */
+void		node_applied_durable(Node *n, NdGroupId group, uint64_t index, uint64_t keep_bytes);
+
+/* ---- questions ---- */
+typedef struct NodeGroupStatus
+{
+	NdGroupId	group;
+	RaftStatus	raft;
+	uint64_t	delivered;		/* last index handed to deliver() */
+	uint64_t	certifier_checksum;
+	CertifierStatus certifier;
+	const char *frozen;			/* NULL when well */
+} NodeGroupStatus;
+uint32_t	node_group_count(const Node *n);
+NdStatus	node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out);
+bool		node_failed(const Node *n, NdStatus *status);
+uint64_t	node_certifier_checksum(const Node *n, NdGroupId group);
+
+#endif
