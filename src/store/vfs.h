@@ -11,6 +11,7 @@
 #include "../core/base/base.h"
 
 typedef struct Vfs Vfs;
+typedef struct VfsWrite VfsWrite;
 typedef struct VfsFile VfsFile;
 
 typedef struct VfsOps
@@ -31,18 +32,18 @@ typedef struct VfsOps
 	NdStatus	(*rename)(Vfs *v, const char *from, const char *to);
 	NdStatus	(*unlink)(Vfs *v, const char *path);
 	/* Asynchronous: n writes (data stay valid until completion), then fdatasync of every file named, in that order. One job at a time. */
-	NdStatus	(*submit)(Vfs *v, const struct VfsWrite *writes, uint32_t n);
+	NdStatus	(*submit)(Vfs *v, const VfsWrite *writes, uint32_t n);
 	/* Has the job finished? false: still running. *status: ND_OK, ND_IO, ND_FULL. */
 	bool		(*poll)(Vfs *v, NdStatus *status);
 } VfsOps;
 
-typedef struct VfsWrite
+struct VfsWrite
 {
 	VfsFile    *file;
 	uint64_t	offset;
 	const void *data;
 	size_t		len;
-} VfsWrite;
+};
 
 struct Vfs
 {
