@@ -1,0 +1,52 @@
+/*
+ * nodedb.h: what all of src/pg shares: settings, small helpers, the one place that maps a status to an SQLSTATE.
+ */
+#ifndef NODEDB_H
+#define NODEDB_H
+
+#include "postgres.h"
+
+#include "core/base/base.h"
+#include "core/wire/entry.h"
+
+/* ---- settings (guc.c; each documented there with unit, range and when to change it) ---- */
+typedef enum ReadConsistency
+{
+	READ_LOCAL = 0,
+	READ_SESSION,
+	READ_STRONG
+} ReadConsistency;
+
+extern char *nodedb_listen;				/* host:port of the node port */
+extern char *nodedb_database;			/* the one replicated database */
+extern char *nodedb_directory;			/* log directory; empty: <data directory>/nodedb */
+extern char *nodedb_tls_cert_file;
+extern char *nodedb_tls_key_file;
+extern char *nodedb_tls_ca_file;
+extern int	nodedb_commit_timeout;		/* ms */
+extern int	nodedb_read_consistency;	/* ReadConsistency */
+extern int	nodedb_election_timeout;	/* ms */
+extern int	nodedb_segment_size;		/* MB */
+extern int	nodedb_log_keep;			/* MB */
+extern int	nodedb_log_cache;			/* MB */
+extern int	nodedb_writeset_memory;		/* kB, per session, before it spills */
+extern int	nodedb_max_transaction_size;	/* MB */
+extern int	nodedb_bulk_keys;			/* keys of one transaction before they become relation keys */
+extern bool nodedb_replicate_ddl;
+extern int	nodedb_apply_batch;			/* entries per local transaction of the applier */
+
+extern void nodedb_guc_init(void);
+
+/* ---- errors.c ---- */
+/* SQLSTATE of a status, for ereport(). */
+extern int	nodedb_sqlstate(NdStatus status);
+
+/* ---- identity of objects ---- */
+/* Is this table's access method nodedb? Cheap: looks at rd_rel->relam. */
+extern Oid	nodedb_am_oid(void);		/* InvalidOid when the extension is not in this database */
+extern bool nodedb_is_distributed(Relation rel);	/* AM nodedb, permanent */
+extern bool nodedb_relid_is_distributed(Oid relid);
+/* Oid of the schema `nodedb` of the extension; error when missing. */
+extern Oid	nodedb_schema_oid(void);
+
+#endif

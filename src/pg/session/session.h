@@ -1,0 +1,28 @@
+/*
+ * session.h: the way of a transaction through its backend: touch, capture, propose, await the verdict, commit in turn.
+ */
+#ifndef NODEDB_SESSION_H
+#define NODEDB_SESSION_H
+
+#include "nodedb.h"
+#include "utils/rel.h"
+
+extern void session_init(void);			/* _PG_init: transaction callbacks and hooks */
+/*
+ * Before the first change of a distributed table in a transaction, and cheaply before each later one: is this node a working member, is this the
+ * replicated database, is the isolation level supported, has the transaction been kicked out? ereports if not.
+ */
+extern void session_before_write(Relation rel);
+/* The same without a relation, for DDL. */
+extern void session_before_utility(void);
+/* Has the applier asked this transaction to die (40001)? Raises it when it is safe. */
+extern void session_check_doomed(void);
+/* This transaction wrote something local (heap): its commit must flush WAL. */
+extern void session_note_local_write(void);
+/*
+ * Put a RESERVE entry for these keys into the log and wait until it is applied here. false: someone else holds or changed them (try again later);
+ * ereports when there is no quorum. The reservation ends with the transaction.
+ */
+extern bool session_reserve(EntryKey *keys, uint32 n);
+
+#endif

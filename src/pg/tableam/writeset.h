@@ -1,0 +1,53 @@
+/*
+ * writeset.h: what one transaction changed in distributed tables: the body of its entry, and its certification keys.
+ *
+ * Body: records, each  u32 length (of what follows), u8 op, then
+ *   'R' relation: varint relno (dense from 0, in order of first use), string schema, string name, varint natts
+ *   'I' insert:   varint relno, tuple
+ *   'U' update:   varint relno, u8 old (0: key unchanged, found by the key in the new tuple; 1: old key columns follow; 2: the whole old row follows), [tuple], tuple
+ *   'D' delete:   varint relno, u8 old (1 or 2), tuple
+ *   'X' utility:  opaque here, src/pg/ddl
+ * Strings are varint length + bytes. A tuple is varint natts, then per column u8 form: 0 null, 1 unchanged (big value that the update did not touch),
+ * 2 raw (the datum's own bytes, for pinned types without OIDs inside: fixed length or flattened varlena payload), 3 text (the type's output
+ * function under pinned settings: enums, composites, reg*, extension types), followed for 2 and 3 by varint length and bytes. Dropped and generated columns: generated ones travel as values.
+ *
+ * Invariants:
+ * 1. Only changes of committed subtransactions remain: an aborted one cuts body, relations and keys back to its beginning.
+ * 2. Every lock that can block an applier on another node has a key: rows (by heap's lock mode), unique-index values, relations (all modes).
+ * 3. Names, never OIDs, identify relations: hash of "schema.name" is the relation key.
+ */
+#ifndef NODEDB_WRITESET_H
+#define NODEDB_WRITESET_H
+
+#include "nodedb.h"
+#include "access/xact.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "storage/lock.h"
+#include "utils/rel.h"
+
+extern bool writeset_has_ops(void);			/* rows or utility commands: the transaction must go through the log */
+extern uint64 writeset_body_len(void);		/* bytes */
+/* Copy a range of the body (from memory or the spill file). */
+extern void writeset_read(uint64 offset, void *dst, Size len);
+/* Keys of the transaction, palloc'd; escalated to relation keys above nodedb.bulk_keys. */
+extern EntryKey *writeset_keys(uint32 *n);
+extern void writeset_reset(void);			/* end of transaction */
+extern void writeset_subxact(SubXactEvent event);
+
+/* A lock on a distributed relation, taken by this transaction in any mode, reads included. Cheap when repeated. */
+extern void writeset_relation_lock(Oid relid, LOCKMODE mode);
+/* The same by name, for DDL (old and new names). */
+extern void writeset_relation_lock_name(const char *schema, const char *name, LOCKMODE mode);
+extern uint64 writeset_relation_hash(const char *schema, const char *name);
+extern void writeset_key(uint64 hash, uint8 mode);
+/* Append a utility record ('X'). */
+extern void writeset_utility(const char *data, Size len);
+
+/* Row changes, called by the access method after heap has done its part. */
+extern void writeset_insert(Relation rel, TupleTableSlot *slot);
+extern void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, LockTupleMode mode);
+extern void writeset_delete(Relation rel, HeapTuple old);
+extern void writeset_row_lock(Relation rel, TupleTableSlot *slot, LockTupleMode mode);
+
+#endif
