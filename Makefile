@@ -1,0 +1,231 @@
+# Makefile: how nodedb is built, installed, shown and tested. `make help` lists the targets.
+#
+# What is built:
+#   build/obj/libnodedb.a    all of src/ but src/pg and src/transport/grpc*.c; compiled without PostgreSQL's include path
+#   nodedb.so                src/pg but src/pg/worker/raft_worker*.c: light, named in shared_preload_libraries
+#   nodedb_worker.so         src/pg/worker/raft_worker*.c, src/transport/grpc*.c and the whole of libnodedb.a: only the raft worker loads it
+# The tests build the same sources again in flavours of their own: build/san (sanitizers), build/mut (planted bugs), build/fuzz (clang).
+#
+# Invariants:
+# 1. Nothing outside src/pg sees a header of PostgreSQL: the compiler is not told where they are.
+# 2. Both libraries hide what they took from libnodedb.a and bind their own symbols first, so that neither takes the other's copy.
+# 3. Everything made lies in build/: `make clean` removes just that.
+
+.DEFAULT_GOAL := help
+
+PG_MAJOR   := 15
+PG_CONFIG  ?= $(firstword $(wildcard /usr/lib/postgresql/$(PG_MAJOR)/bin/pg_config) pg_config)
+PGXS       := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+JOBS       ?= $(shell nproc)
+SUDO       := $(if $(filter 0,$(shell id -u)),,sudo)
+WERROR     ?= -Werror
+CLANG_FUZZ ?= clang-14
+B          := build
+
+EXTENSION  = nodedb
+DATA       = $(wildcard sql/nodedb--*.sql)
+
+ifneq ($(wildcard $(PGXS)),)
+NO_INSTALLCHECK = 1
+include $(PGXS)
+endif
+
+# ---- sources ----
+
+CORE_SRC   := $(wildcard src/core/*/*.c src/store/*.c src/node/*.c) $(filter-out src/transport/grpc%,$(wildcard src/transport/*.c))
+GRPC_SRC   := $(wildcard src/transport/grpc*.c)
+WORKER_SRC := $(wildcard src/pg/worker/raft_worker*.c)
+PG_SRC     := $(filter-out $(WORKER_SRC),$(wildcard src/pg/*.c src/pg/*/*.c))
+PROTO      := $(wildcard src/core/wire/*.proto src/transport/*.proto)
+PB         := $(patsubst %.proto,$(B)/gen/%.pb-c,$(notdir $(PROTO)))
+PB_C       := $(addsuffix .c,$(PB))
+PB_H       := $(addsuffix .h,$(PB))
+
+# ---- flags ----
+
+STD        := -std=c11 -D_GNU_SOURCE -pthread -fPIC -g -Wall -Wextra $(WERROR) -Isrc -I$(B)/gen -MMD -MP
+FLAGS_obj  := -O2
+FLAGS_san  := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FLAGS_mut  := -O2 -DND_MUTANTS
+FLAGS_fuzz := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+CC_obj     := gcc
+CC_san     := gcc
+CC_mut     := gcc
+CC_fuzz    := $(CLANG_FUZZ)
+CORE_LIBS  := -lprotobuf-c -lxxhash -pthread
+GRPC_LIBS  := -lgrpc -lgpr
+# PostgreSQL's own headers do not pass -Wextra without these three.
+PG_FLAGS   := $(CPPFLAGS) $(CFLAGS) -std=gnu11 -fPIC -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
+	-Wno-declaration-after-statement $(WERROR) -Isrc -I$(B)/gen -MMD -MP
+SO_FLAGS   := -shared -Wl,-Bsymbolic -Wl,--exclude-libs,libnodedb.a -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
+
+# ---- rules ----
+
+# $(call objects,FLAVOUR,SOURCES): sources below the repository or already in build/gen
+objects = $(patsubst %.c,$(B)/$(1)/%.o,$(patsubst $(B)/%,%,$(2)))
+
+define flavour
+$(B)/$(1)/%.o: %.c | $(PB_H)
+	@mkdir -p $$(@D)
+	$$(CC_$(1)) $(STD) $$(FLAGS_$(1)) -c -o $$@ $$<
+
+$(B)/$(1)/gen/%.o: $(B)/gen/%.c
+	@mkdir -p $$(@D)
+	$$(CC_$(1)) $(STD) $$(FLAGS_$(1)) -c -o $$@ $$<
+
+# q, not r: two folders may hold files of one name
+$(B)/$(1)/libnodedb.a: $(call objects,$(1),$(CORE_SRC) $(PB_C))
+	@rm -f $$@
+	ar qcs $$@ $$^
+
+# what several test programs share: every file of test/unit and the memory disk that is no test itself
+$(B)/$(1)/libtest.a: $(call objects,$(1),$(filter-out test/unit/test_%,$(wildcard test/unit/*.c)) $(wildcard test/sim/memvfs*.c))
+	@rm -f $$@
+	ar qcs $$@ $$^
+endef
+$(foreach f,obj san mut fuzz,$(eval $(call flavour,$(f))))
+
+$(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: src/core/wire/%.proto
+	@mkdir -p $(B)/gen
+	protoc-c --proto_path=$(<D) --c_out=$(B)/gen $<
+
+$(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: src/transport/%.proto
+	@mkdir -p $(B)/gen
+	protoc-c --proto_path=$(<D) --c_out=$(B)/gen $<
+
+$(B)/pg/%.o: %.c | $(PB_H)
+	@mkdir -p $(@D)
+	gcc $(PG_FLAGS) -c -o $@ $<
+
+$(B)/nodedb.so: $(patsubst %.c,$(B)/pg/%.o,$(PG_SRC)) $(B)/obj/libnodedb.a
+	gcc $(SO_FLAGS) -o $@ $^ -lxxhash
+
+$(B)/nodedb_worker.so: $(patsubst %.c,$(B)/pg/%.o,$(WORKER_SRC)) $(call objects,obj,$(GRPC_SRC)) $(B)/obj/libnodedb.a
+	gcc $(SO_FLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(B)/obj/libnodedb.a -Wl,--no-whole-archive $(GRPC_LIBS) $(CORE_LIBS)
+
+SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
+
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-build sim mutants bench bench-core fuzz format lint clean-build
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make deps        install what building and testing needs (apt-get; only what is missing)"
+	@echo "make all         build nodedb.so and nodedb_worker.so"
+	@echo "make install     install them into PostgreSQL $(PG_MAJOR)       make uninstall: remove them"
+	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
+	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
+	@echo "                 ONLY='unit trace' runs some parts: unit transport trace sim mutants fuzz lint cluster"
+	@echo "make sim SEED=n  one simulated cluster, with its trace; SEEDS=a..b many without"
+	@echo "make mutants     every planted bug must be caught by the simulator"
+	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
+	@echo "make bench-core  the core alone"
+	@echo "make fuzz        each libFuzzer target for FUZZ_SECONDS (30)"
+	@echo "make format      clang-format on FILES       make lint: the checks of test/lint"
+	@echo "make clean       remove build/"
+
+deps:
+	@test/deps
+
+core: $(B)/obj/libnodedb.a
+all: core $(SHLIBS)
+
+install: install-shlibs
+install-shlibs: $(SHLIBS)
+	mkdir -p '$(DESTDIR)$(pkglibdir)'
+	install -m 755 $(SHLIBS) '$(DESTDIR)$(pkglibdir)/'
+uninstall: uninstall-shlibs
+uninstall-shlibs:
+	rm -f '$(DESTDIR)$(pkglibdir)/nodedb.so' '$(DESTDIR)$(pkglibdir)/nodedb_worker.so'
+
+ifeq ($(wildcard $(PGXS)),)
+.PHONY: install uninstall clean
+all install: need-postgres
+need-postgres:
+	@echo "PostgreSQL $(PG_MAJOR)'s build files are missing: run 'make deps', or name another pg_config by PG_CONFIG=" >&2; exit 1
+endif
+
+demo:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
+	@test/demo/demo.py run
+
+demo-stop:
+	@test/demo/demo.py stop
+
+# ---- tests ----
+
+UNIT_BIN      := $(patsubst %.c,$(B)/san/%,$(wildcard test/unit/test_*.c))
+TRANSPORT_BIN := $(patsubst %.c,$(B)/san/%,$(wildcard test/transport/test_*.c))
+TRACE_BIN     := $(if $(wildcard test/trace/trace.c),$(B)/san/test/trace/trace)
+SIM_SRC       := $(filter-out test/sim/memvfs%,$(wildcard test/sim/*.c))
+SIM_BIN       := $(if $(SIM_SRC),$(B)/obj/sim)
+MUT_BIN       := $(if $(SIM_SRC),$(B)/mut/sim)
+FUZZ_BIN      := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
+BENCH_BIN     := $(patsubst test/bench/%.c,$(B)/obj/%,$(wildcard test/bench/bench_*.c))
+
+$(B)/san/test/unit/test_%: $(B)/san/test/unit/test_%.o $(B)/san/libtest.a $(B)/san/libnodedb.a
+	gcc $(FLAGS_san) -o $@ $^ -lcmocka $(CORE_LIBS)
+
+$(B)/san/test/transport/test_%: $(B)/san/test/transport/test_%.o $(call objects,san,$(GRPC_SRC)) $(B)/san/libtest.a $(B)/san/libnodedb.a
+	gcc $(FLAGS_san) -o $@ $^ -lcmocka $(GRPC_LIBS) $(CORE_LIBS)
+
+$(B)/san/test/trace/trace: $(call objects,san,$(wildcard test/trace/*.c)) $(B)/san/libtest.a $(B)/san/libnodedb.a
+	gcc $(FLAGS_san) -o $@ $^ $(CORE_LIBS)
+
+$(B)/obj/sim: $(call objects,obj,$(SIM_SRC)) $(B)/obj/libtest.a $(B)/obj/libnodedb.a
+	gcc -o $@ $^ $(CORE_LIBS)
+
+$(B)/mut/sim: $(call objects,mut,$(SIM_SRC)) $(B)/mut/libtest.a $(B)/mut/libnodedb.a
+	gcc -o $@ $^ $(CORE_LIBS)
+
+$(B)/fuzz/fuzz_%: $(B)/fuzz/test/fuzz/fuzz_%.o $(B)/fuzz/libtest.a $(B)/fuzz/libnodedb.a
+	$(CC_fuzz) $(FLAGS_fuzz) -fsanitize=fuzzer -o $@ $^ $(CORE_LIBS)
+
+$(B)/obj/bench_%: $(B)/obj/test/bench/bench_%.o $(B)/obj/libtest.a $(B)/obj/libnodedb.a
+	gcc -o $@ $^ $(CORE_LIBS)
+
+# -k and no error here: a program that does not build is one failed test of test/run, not the end of all the others
+test-build:
+	-@$(MAKE) --no-print-directory -k -j$(JOBS) test-programs
+.PHONY: test-programs
+test-programs: $(UNIT_BIN) $(TRANSPORT_BIN) $(TRACE_BIN) $(SIM_BIN) $(MUT_BIN)
+
+test:
+	@$(MAKE) --no-print-directory deps
+	@mkdir -p $(B)/test-logs
+	@test/run $(ONLY)
+
+SEED  ?= 1
+SEEDS ?=
+sim: $(SIM_BIN)
+	$(SIM_BIN) $(if $(SEEDS),--seeds $(SEEDS),--seed $(SEED) --trace)
+
+mutants: $(MUT_BIN)
+	test/sim/mutants.sh
+
+bench:
+	@test/bench/run.py $(BENCH_ARGS)
+
+bench-core: $(BENCH_BIN)
+	@for p in $(BENCH_BIN); do $$p || exit 1; done
+
+FUZZ_SECONDS ?= 30
+fuzz: $(FUZZ_BIN)
+	@for p in $(FUZZ_BIN); do \
+		corpus=$(B)/fuzz/corpus/$$(basename $$p); mkdir -p $$corpus; \
+		echo "== $$p"; $$p -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 -artifact_prefix=$(B)/fuzz/ $$corpus || exit 1; done
+
+FILES ?= $(shell git diff --name-only --diff-filter=d HEAD -- 'src/*.[ch]' 'test/*.[ch]')
+format:
+	$(if $(strip $(FILES)),clang-format-14 -i $(FILES),@echo "nothing changed; name files by FILES=")
+
+lint:
+	@test/lint/lint
+
+clean: clean-build
+clean-build:
+	rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
