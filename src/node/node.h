@@ -139,5 +139,7 @@ uint32_t	node_group_count(const Node *n);
 NdStatus	node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out);
 bool		node_failed(const Node *n, NdStatus *status);
 uint64_t	node_certifier_checksum(const Node *n, NdGroupId group);
+/* The group's Raft, to look at only (raft_check(), raft_status()): for tests and the simulator. NULL: no such group. */
+const Raft *node_raft(const Node *n, NdGroupId group);
 
 #endif
