@@ -1,0 +1,217 @@
+/*
+ * entry.c: bytes of a data group's entries, and which key modes conflict. The layout stands in entry.h.
+ *
+ * Invariants:
+ * 1. A header has one encoding: keys ascend by (hash, mode), chunk indexes ascend, varints are minimal. So equal write sets are equal
+ *    bytes, and whatever entry_decode() accepts, entry_encode_header() would write again.
+ * 2. entry_decode() checks everything that the accessors rely on: they cannot fail.
+ * 3. Rejecting is safe: every replica rejects the same bytes alike, since nothing but the bytes decides.
+ */
+#include "entry.h"
+
+#include <stdlib.h>
+
+#define KEY_BYTES 9				/* u64 hash, u8 mode */
+
+_Static_assert(KEY_REL_ACCESS_EXCLUSIVE == 16 + 8, "relation modes are lock.h's LOCKMODE + 16");
+
+static bool key_mode_valid(uint8_t mode)
+{
+	return mode <= KEY_ROW_UPDATE || (mode >= KEY_REL_ACCESS_SHARE && mode <= KEY_REL_ACCESS_EXCLUSIVE);
+}
+
+static int key_compare(const EntryKey *a, const EntryKey *b)
+{
+	if (a->hash != b->hash)
+		return a->hash < b->hash ? -1 : 1;
+	return (int) a->mode - (int) b->mode;
+}
+
+static int key_compare_qsort(const void *a, const void *b)
+{
+	return key_compare(a, b);
+}
+
+NdStatus entry_encode_header(NdBuf *out, EntryKind kind, uint16_t flags, TxnId txn, uint64_t base,
+							 EntryKey *keys, uint32_t n_keys, const uint64_t *chunks, uint32_t n_chunks)
+{
+	uint32_t	unique = 0;
+	uint64_t	previous = 0;
+
+	if (n_keys > 0)
+		qsort(keys, n_keys, sizeof(EntryKey), key_compare_qsort);
+	for (uint32_t i = 0; i < n_keys; i++)
+	{
+		if (!key_mode_valid(keys[i].mode))
+			return ND_INVALID;
+		if (unique == 0 || key_compare(&keys[unique - 1], &keys[i]) != 0)
+			keys[unique++] = keys[i];
+	}
+
+	nd_buf_u8(out, ENTRY_FORMAT);
+	nd_buf_u8(out, (uint8_t) kind);
+	nd_buf_u16(out, flags);
+	nd_buf_u32(out, txn.node);
+	nd_buf_u32(out, txn.incarnation);
+	nd_buf_u64(out, txn.counter);
+	nd_buf_u64(out, base);
+	nd_buf_varint(out, unique);
+	for (uint32_t i = 0; i < unique; i++)
+	{
+		nd_buf_u64(out, keys[i].hash);
+		nd_buf_u8(out, keys[i].mode);
+	}
+	nd_buf_varint(out, n_chunks);
+	for (uint32_t i = 0; i < n_chunks; i++)
+	{
+		/* index 0 is no entry, so the first difference is at least 1 like all others */
+		if (chunks[i] <= previous)
+			return ND_INVALID;
+		nd_buf_varint(out, chunks[i] - previous);
+		previous = chunks[i];
+	}
+	return out->failed ? ND_NOMEM : ND_OK;
+}
+
+NdStatus entry_decode(const void *data, size_t len, EntryHeader *out)
+{
+	NdReader	r;
+	uint8_t		format;
+	uint8_t		kind;
+	uint64_t	n;
+	uint64_t	index = 0;
+
+	nd_reader_init(&r, data, len);
+	format = nd_read_u8(&r);
+	if (r.failed || format == 0)
+		return ND_INVALID;
+	if (format > ENTRY_FORMAT)
+		return ND_VERSION;
+	kind = nd_read_u8(&r);
+	out->flags = nd_read_u16(&r);
+	out->txn.node = nd_read_u32(&r);
+	out->txn.incarnation = nd_read_u32(&r);
+	out->txn.counter = nd_read_u64(&r);
+	out->base = nd_read_u64(&r);
+	if (r.failed || kind < ENTRY_TXN || kind > ENTRY_CANCEL || out->txn.node == 0 || out->txn.counter == 0)
+		return ND_INVALID;
+	out->kind = (EntryKind) kind;
+
+	n = nd_read_varint(&r);
+	if (r.failed || n > UINT32_MAX || n > nd_reader_left(&r) / KEY_BYTES)
+		return ND_INVALID;
+	out->n_keys = (uint32_t) n;
+	out->keys = nd_read_bytes(&r, n * KEY_BYTES);
+	for (uint32_t i = 0; i < out->n_keys; i++)
+	{
+		EntryKey	key = entry_key(out, i);
+
+		if (!key_mode_valid(key.mode))
+			return ND_INVALID;
+		if (i > 0)
+		{
+			EntryKey	before = entry_key(out, i - 1);
+
+			if (key_compare(&before, &key) >= 0)
+				return ND_INVALID;
+		}
+	}
+
+	n = nd_read_varint(&r);
+	if (r.failed || n > UINT32_MAX || n > nd_reader_left(&r))
+		return ND_INVALID;
+	out->n_chunks = (uint32_t) n;
+	out->chunks = r.p;
+	for (uint32_t i = 0; i < out->n_chunks; i++)
+	{
+		uint64_t	step = nd_read_varint(&r);
+
+		if (r.failed || step == 0 || step > UINT64_MAX - index)
+			return ND_INVALID;
+		index += step;
+	}
+	out->body = r.p;
+	out->body_len = nd_reader_left(&r);
+	return ND_OK;
+}
+
+EntryKey entry_key(const EntryHeader *h, uint32_t i)
+{
+	NdReader	r;
+	EntryKey	key;
+
+	nd_reader_init(&r, h->keys + (size_t) i * KEY_BYTES, KEY_BYTES);
+	key.hash = nd_read_u64(&r);
+	key.mode = nd_read_u8(&r);
+	return key;
+}
+
+void entry_chunks(const EntryHeader *h, uint64_t *out)
+{
+	NdReader	r;
+	uint64_t	index = 0;
+
+	nd_reader_init(&r, h->chunks, (size_t) (h->body - h->chunks));
+	for (uint32_t i = 0; i < h->n_chunks; i++)
+	{
+		index += nd_read_varint(&r);
+		out[i] = index;
+	}
+}
+
+/*
+ * The two tables of PostgreSQL: "Conflicting Row-Level Locks" and "Conflicting Lock Modes" of its manual, section 13.3. Every lock that
+ * can block an applier is a certification conflict and the other way round (DESIGN.md, section 2), so these must be the same tables.
+ */
+bool key_modes_conflict(uint8_t a, uint8_t b)
+{
+#define M(mode) (1u << ((mode) & 15))
+	static const uint16_t row[4] = {
+		[KEY_ROW_SHARE_KEY] = M(KEY_ROW_UPDATE),
+		[KEY_ROW_SHARE] = M(KEY_ROW_NO_KEY_UPDATE) | M(KEY_ROW_UPDATE),
+		[KEY_ROW_NO_KEY_UPDATE] = M(KEY_ROW_SHARE) | M(KEY_ROW_NO_KEY_UPDATE) | M(KEY_ROW_UPDATE),
+		[KEY_ROW_UPDATE] = M(KEY_ROW_SHARE_KEY) | M(KEY_ROW_SHARE) | M(KEY_ROW_NO_KEY_UPDATE) | M(KEY_ROW_UPDATE)
+	};
+#define AS M(KEY_REL_ACCESS_SHARE)
+#define RS M(KEY_REL_ROW_SHARE)
+#define RX M(KEY_REL_ROW_EXCLUSIVE)
+#define SUX M(KEY_REL_SHARE_UPDATE_EXCLUSIVE)
+#define S M(KEY_REL_SHARE)
+#define SRX M(KEY_REL_SHARE_ROW_EXCLUSIVE)
+#define X M(KEY_REL_EXCLUSIVE)
+#define AX M(KEY_REL_ACCESS_EXCLUSIVE)
+	static const uint16_t relation[9] = {
+		[KEY_REL_ACCESS_SHARE - 16] = AX,
+		[KEY_REL_ROW_SHARE - 16] = X | AX,
+		[KEY_REL_ROW_EXCLUSIVE - 16] = S | SRX | X | AX,
+		[KEY_REL_SHARE_UPDATE_EXCLUSIVE - 16] = SUX | S | SRX | X | AX,
+		[KEY_REL_SHARE - 16] = RX | SUX | SRX | X | AX,
+		[KEY_REL_SHARE_ROW_EXCLUSIVE - 16] = RX | SUX | S | SRX | X | AX,
+		[KEY_REL_EXCLUSIVE - 16] = RS | RX | SUX | S | SRX | X | AX,
+		[KEY_REL_ACCESS_EXCLUSIVE - 16] = AS | RS | RX | SUX | S | SRX | X | AX
+	};
+#undef AS
+#undef RS
+#undef RX
+#undef SUX
+#undef S
+#undef SRX
+#undef X
+#undef AX
+
+	if (!key_mode_valid(a) || !key_mode_valid(b) || (a < 16) != (b < 16))
+		return false;
+	return ((a < 16 ? row[a] : relation[a - 16]) & M(b)) != 0;
+#undef M
+}
+
+int txnid_compare(TxnId a, TxnId b)
+{
+	if (a.node != b.node)
+		return a.node < b.node ? -1 : 1;
+	if (a.incarnation != b.incarnation)
+		return a.incarnation < b.incarnation ? -1 : 1;
+	if (a.counter != b.counter)
+		return a.counter < b.counter ? -1 : 1;
+	return 0;
+}
