@@ -1,0 +1,100 @@
+/*
+ * guc.c: every setting of nodedb, with its unit, its range and when to change it.
+ *
+ * Invariant: a setting that sizes shared memory or that the raft worker reads once is PGC_POSTMASTER; nothing here changes what replicas decide.
+ */
+#include "nodedb.h"
+
+#include "fmgr.h"
+#include "utils/guc.h"
+
+char	   *nodedb_listen = NULL;
+char	   *nodedb_database = NULL;
+char	   *nodedb_directory = NULL;
+char	   *nodedb_tls_cert_file = NULL;
+char	   *nodedb_tls_key_file = NULL;
+char	   *nodedb_tls_ca_file = NULL;
+int			nodedb_commit_timeout = 10000;
+int			nodedb_read_consistency = READ_STRONG;
+int			nodedb_election_timeout = 600;
+int			nodedb_segment_size = 64;
+int			nodedb_log_keep = 4096;
+int			nodedb_log_cache = 64;
+int			nodedb_writeset_memory = 16384;
+int			nodedb_max_transaction_size = 4096;
+int			nodedb_bulk_keys = 100000;
+int			nodedb_max_groups = 64;
+int			nodedb_apply_batch = 64;
+bool		nodedb_replicate_ddl = true;
+
+static const struct config_enum_entry read_consistency_options[] = {
+	{"local", READ_LOCAL, false},
+	{"session", READ_SESSION, false},
+	{"strong", READ_STRONG, false},
+	{NULL, 0, false}
+};
+
+void
+nodedb_guc_init(void)
+{
+	DefineCustomStringVariable("nodedb.listen",
+							   "Address of the node port, host:port, that the other nodes connect to.",
+							   "It is the address that the other nodes are told. Choose one that they can reach.",
+							   &nodedb_listen, "127.0.0.1:6543", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("nodedb.database",
+							   "The database that is replicated.",
+							   "One database per cluster, with the same name on every node.",
+							   &nodedb_database, "nodedb", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("nodedb.directory",
+							   "Directory of the replicated log; empty means \"nodedb\" below the data directory.",
+							   "Change it to put the log on a disk of its own.",
+							   &nodedb_directory, "", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("nodedb.tls_cert_file", "This node's certificate (PEM) for the node port.",
+							   "With certificate, key and CA set on every node, nodes accept only peers with a certificate of that CA.",
+							   &nodedb_tls_cert_file, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("nodedb.tls_key_file", "This node's private key (PEM) for the node port.", NULL,
+							   &nodedb_tls_key_file, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("nodedb.tls_ca_file", "The certificate authority (PEM) that signs the nodes' certificates.", NULL,
+							   &nodedb_tls_ca_file, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.commit_timeout",
+							"How long a commit or a strong read waits for a majority of nodes.",
+							"Raise it to ride out longer elections or partitions, lower it to hear of a lost majority sooner.",
+							&nodedb_commit_timeout, 10000, 100, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomEnumVariable("nodedb.read_consistency",
+							 "What a read of distributed tables is guaranteed to see.",
+							 "strong: everything acknowledged anywhere before the read began. session: everything this session has seen or written. "
+							 "local: a consistent but possibly older state, without waiting.",
+							 &nodedb_read_consistency, READ_STRONG, read_consistency_options, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.election_timeout",
+							"Time without word from a group's leader after which the others elect a new one (chosen between once and twice this).",
+							"Raise it where nodes or networks stall for longer than this, lower it for faster fail-over. The same on every node.",
+							&nodedb_election_timeout, 600, 100, 60000, PGC_POSTMASTER, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.segment_size", "Size of one file of the replicated log.",
+							"Larger files mean fewer of them; a file is reused when nothing in it is needed.",
+							&nodedb_segment_size, 64, 1, 1024, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.log_keep", "How much applied log to keep for nodes that come back or join.",
+							"Raise it when nodes stay away for long under load. Log that a member still needs is kept whatever this says.",
+							&nodedb_log_keep, 65536, 16, 1024 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.log_cache", "Memory for recent log entries, so that other nodes are served without reading files.",
+							"Raise it when followers often lag by more than this.",
+							&nodedb_log_cache, 64, 1, 65536, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.writeset_memory", "Memory of a session for the changes of its transaction before they go to a temporary file.",
+							"Raise it for large loads on servers with much memory.",
+							&nodedb_writeset_memory, 16384, 64, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.max_transaction_size", "Largest amount of changes of one transaction; more is refused before commit.",
+							"Lower it to protect the log and the other nodes from bulk loads, raise it for bulk loads.",
+							&nodedb_max_transaction_size, 4096, 1, 1024 * 1024, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.bulk_keys", "Number of certification keys of one transaction above which whole tables are certified instead of rows.",
+							"Lower it to save memory, raise it so that larger transactions do not conflict with other writers of the same table.",
+							&nodedb_bulk_keys, 100000, 100, 10000000, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.max_groups", "Most Raft groups on this node, the metadata group included.",
+							"Sizes shared memory; raise it before adding more data groups.",
+							&nodedb_max_groups, 64, 2, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.apply_batch", "Most entries of other nodes that are applied in one local transaction.",
+							"Higher means less work per entry while catching up, lower means shorter local row locks.",
+							&nodedb_apply_batch, 64, 1, 1024, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("nodedb.replicate_ddl", "Run utility commands (CREATE, ALTER, DROP, GRANT ...) on every node.",
+							 "Turn it off in a session for a deliberate exception: an object of this node only, an extension made on every node by hand.",
+							 &nodedb_replicate_ddl, true, PGC_SUSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("nodedb");
+}

@@ -1,0 +1,260 @@
+/*
+ * shmem.c: lays out and initialises the shared memory of shmem.h, and the few operations on it that more than one process performs.
+ */
+#include "shmem.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+NodedbShared *nodedb_shared = NULL;
+NodedbSlot *nodedb_slots = NULL;
+NodedbTicket *nodedb_tickets = NULL;
+NodedbGroup *nodedb_groups = NULL;
+
+static shmem_request_hook_type prev_shmem_request = NULL;
+static shmem_startup_hook_type prev_shmem_startup = NULL;
+static NodedbSlot *my_slot = NULL;
+
+extern int	nodedb_max_groups;
+
+static Size
+shared_size(void)
+{
+	Size		size = MAXALIGN(sizeof(NodedbShared));
+
+	size = add_size(size, mul_size(MaxBackends, MAXALIGN(sizeof(NodedbSlot))));
+	size = add_size(size, mul_size(TICKETS, MAXALIGN(sizeof(NodedbTicket))));
+	size = add_size(size, mul_size(nodedb_max_groups, MAXALIGN(sizeof(NodedbGroup))));
+	return size;
+}
+
+static void
+shmem_request(void)
+{
+	if (prev_shmem_request)
+		prev_shmem_request();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche("nodedb", 2);
+}
+
+static void
+shmem_startup(void)
+{
+	bool		found;
+	char	   *p;
+
+	if (prev_shmem_startup)
+		prev_shmem_startup();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	p = ShmemInitStruct("nodedb", shared_size(), &found);
+	nodedb_shared = (NodedbShared *) p;
+	p += MAXALIGN(sizeof(NodedbShared));
+	nodedb_slots = (NodedbSlot *) p;
+	p += mul_size(MaxBackends, MAXALIGN(sizeof(NodedbSlot)));
+	nodedb_tickets = (NodedbTicket *) p;
+	p += mul_size(TICKETS, MAXALIGN(sizeof(NodedbTicket)));
+	nodedb_groups = (NodedbGroup *) p;
+
+	if (!found)
+	{
+		NodedbShared *s = nodedb_shared;
+		LWLockPadded *locks = GetNamedLWLockTranche("nodedb");
+
+		memset(s, 0, shared_size());
+		s->n_slots = MaxBackends;
+		s->max_groups = nodedb_max_groups;
+		s->command_lock = &locks[0].lock;
+		s->status_lock = &locks[1].lock;
+		s->applier_pgprocno = -1;
+		pg_atomic_init_u32(&s->member_state, MEMBER_NONE);
+		pg_atomic_init_u64(&s->next_counter, 1);
+		pg_atomic_init_u32(&s->n_groups, 0);
+		pg_atomic_init_u32(&s->queue_head, 0);
+		pg_atomic_init_u64(&s->turn, 1);
+		pg_atomic_init_u64(&s->tickets_end, 1);
+		pg_atomic_init_u64(&s->applier_ticket, 0);
+		pg_atomic_init_u32(&s->find_state, 0);
+		pg_atomic_init_u64(&s->commits_local, 0);
+		pg_atomic_init_u64(&s->commits_applied, 0);
+		pg_atomic_init_u64(&s->aborts_conflict, 0);
+		pg_atomic_init_u64(&s->handed_over, 0);
+		pg_atomic_init_u64(&s->kicked, 0);
+		pg_atomic_init_u64(&s->demoted, 0);
+		pg_atomic_init_u64(&s->apply_retries, 0);
+		pg_atomic_init_u32(&s->command.done, 0);
+		SpinLockInit(&s->read_lock);
+		ConditionVariableInit(&s->applied_cv);
+		ConditionVariableInit(&s->read_cv);
+		for (uint32 i = 0; i < s->n_slots; i++)
+		{
+			pg_atomic_init_u64(&nodedb_slots[i].word, 0);
+			pg_atomic_init_u32(&nodedb_slots[i].queued, 0);
+			SpinLockInit(&nodedb_slots[i].kick_lock);
+		}
+		for (uint32 i = 0; i < TICKETS; i++)
+			pg_atomic_init_u32(&nodedb_tickets[i].owner, 0);
+		for (uint32 i = 0; i < s->max_groups; i++)
+		{
+			pg_atomic_init_u64(&nodedb_groups[i].watermark, 0);
+			pg_atomic_init_u64(&nodedb_groups[i].durable, 0);
+			SpinLockInit(&nodedb_groups[i].lock);
+		}
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+nodedb_shmem_init(void)
+{
+	prev_shmem_request = shmem_request_hook;
+	shmem_request_hook = shmem_request;
+	prev_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = shmem_startup;
+}
+
+NodedbSlot *
+nodedb_my_slot(void)
+{
+	if (my_slot == NULL)
+	{
+		NodedbSlot *slot;
+		uint64		word;
+
+		Assert(MyBackendId > 0 && MyBackendId <= MaxBackends);
+		slot = &nodedb_slots[MyBackendId - 1];
+		SpinLockAcquire(&slot->kick_lock);
+		slot->pid = MyProcPid;
+		slot->pgprocno = MyProc->pgprocno;
+		slot->lxid = 0;
+		slot->doomed_lxid = 0;
+		slot->kicks = 0;
+		SpinLockRelease(&slot->kick_lock);
+		/* A predecessor may have died with a request under way: it is abandoned, its number is never used again. */
+		word = pg_atomic_read_u64(&slot->word);
+		pg_atomic_write_u64(&slot->word, slot_word((word >> 8) + 1, SLOT_IDLE));
+		my_slot = slot;
+	}
+	return my_slot;
+}
+
+uint64
+nodedb_watermark(NdGroupId group)
+{
+	return pg_atomic_read_u64(&nodedb_groups[group].watermark);
+}
+
+static void
+move_watermark(NodedbGroup *g, uint64 index)	/* under g->lock */
+{
+	if (index > pg_atomic_read_u64(&g->watermark))
+		pg_atomic_write_u64(&g->watermark, index);
+}
+
+void
+nodedb_entry_passed(NdGroupId group, uint64 index)
+{
+	NodedbGroup *g = &nodedb_groups[group];
+	bool		moved = false;
+
+	SpinLockAcquire(&g->lock);
+	if (pg_atomic_read_u64(&nodedb_shared->turn) > g->last_ticket)
+	{
+		move_watermark(g, index);
+		moved = true;
+	}
+	else
+		g->follow_index = index;
+	SpinLockRelease(&g->lock);
+	if (moved)
+		ConditionVariableBroadcast(&nodedb_shared->applied_cv);
+}
+
+/* Wake whoever may commit now. */
+static void
+wake_turn(uint64 turn)
+{
+	NodedbTicket *t;
+
+	pg_memory_barrier();
+	if (turn >= pg_atomic_read_u64(&nodedb_shared->tickets_end))
+		return;
+	t = &nodedb_tickets[turn % TICKETS];
+	if (pg_atomic_read_u32(&t->owner) == TICKET_LOCAL)
+	{
+		int			procno = nodedb_slots[t->slot].pgprocno;
+
+		SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+	}
+	else if (nodedb_shared->applier_latch)
+		SetLatch(nodedb_shared->applier_latch);
+}
+
+void
+nodedb_advance(uint64 first, uint32 n)
+{
+	NodedbShared *s = nodedb_shared;
+
+	Assert(pg_atomic_read_u64(&s->turn) == first);
+	/*
+	 * The ring's places may be handed out again as soon as the turnstile has moved: read what is needed before. Per group only the last index
+	 * of the batch counts.
+	 */
+	if (n == 1)
+	{
+		NodedbTicket t = nodedb_tickets[first % TICKETS];
+		NodedbGroup *g = &nodedb_groups[t.group];
+
+		pg_atomic_write_u64(&s->turn, first + 1);
+		SpinLockAcquire(&g->lock);
+		move_watermark(g, t.index);
+		if (g->last_ticket == first)
+			move_watermark(g, g->follow_index);
+		SpinLockRelease(&g->lock);
+	}
+	else
+	{
+		struct
+		{
+			NdGroupId	group;
+			uint64		index;
+		}			last[64];
+		uint32		n_last = 0;
+		uint64		done = first;
+
+		/* In strides of at most 64 different groups, so that the array is large enough. */
+		while (done < first + n)
+		{
+			n_last = 0;
+			for (; done < first + n; done++)
+			{
+				NodedbTicket *t = &nodedb_tickets[done % TICKETS];
+				uint32		i;
+
+				for (i = 0; i < n_last && last[i].group != t->group; i++)
+					;
+				if (i == n_last)
+				{
+					if (n_last == lengthof(last))
+						break;
+					last[n_last++].group = t->group;
+				}
+				last[i].index = t->index;
+			}
+			pg_atomic_write_u64(&s->turn, done);
+			for (uint32 i = 0; i < n_last; i++)
+			{
+				NodedbGroup *g = &nodedb_groups[last[i].group];
+
+				SpinLockAcquire(&g->lock);
+				move_watermark(g, last[i].index);
+				if (g->last_ticket < done && g->last_ticket >= first)
+					move_watermark(g, g->follow_index);
+				SpinLockRelease(&g->lock);
+			}
+		}
+	}
+	wake_turn(first + n);
+	ConditionVariableBroadcast(&s->applied_cv);
+}

@@ -1,0 +1,249 @@
+/*
+ * shmem.h: shared memory between backends, raft worker, applier and guard. Who may write which field stands beside it.
+ *
+ * Three structures:
+ *  - a slot per backend: its transaction's state, the request that the raft worker takes, the answer that it gives;
+ *  - the ring of tickets: the one commit order of this node. Ticket t is in ring[t % TICKETS]. Tickets pass the turnstile `turn` in order;
+ *  - per group: the watermark and what the views show.
+ *
+ * States of a slot (word = request number << 8 | state; every change is one compare-and-swap, so each has exactly one winner):
+ *   IDLE      -> SUBMITTED   backend, with a new request number
+ *   SUBMITTED -> TAKEN       raft worker: it has copied the request
+ *   SUBMITTED, TAKEN -> ABANDONED   backend (error, cancel, termination): whatever comes of the entry belongs to the applier
+ *   TAKEN     -> GRANTED | REFUSED | FAILED   raft worker, with the answer written before
+ *   GRANTED   -> IDLE        backend: committed, or handed its ticket over
+ *   others    -> IDLE        backend
+ *
+ * Ownership of a ticket (TicketOwner, compare-and-swap): LOCAL -> APPLIER by the backend that aborts; never back. Whoever owns ring[turn] commits it
+ * and advances the turnstile: the COMMIT callback (after the commit is visible, before locks are released), or the applier likewise.
+ *
+ * Lost wake-ups cannot happen: the raft worker publishes tickets_end and then sets the owner's latch; whoever advances stores turn and then reads
+ * tickets_end and sets the next owner's latch. Either of the two sees the other's store (full barriers between).
+ *
+ * Watermark of group g: every entry at or below it has its effects visible here. A finished ticket moves it to its index; entries without effect
+ * (no-op, configuration, abort ...) move it at once when no ticket of the group is open, else when the group's last open ticket finishes (follow_index).
+ * The turnstile advances before the watermark moves, so the watermark never promises too much.
+ *
+ * Lock order: command_lock -> status_lock; spinlocks are leaves.
+ */
+#ifndef NODEDB_SHMEM_H
+#define NODEDB_SHMEM_H
+
+#include "nodedb.h"
+
+#include "core/certifier/certifier.h"
+#include "node/node.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/dsm.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/spin.h"
+
+#define TICKETS 8192			/* power of two */
+#define SLOT_INLINE_BYTES 8192	/* larger requests travel in a dynamic shared memory segment */
+
+typedef enum SlotState
+{
+	SLOT_IDLE = 0,
+	SLOT_SUBMITTED,
+	SLOT_TAKEN,
+	SLOT_ABANDONED,
+	SLOT_GRANTED,				/* TXN: commit, in the order of `ticket`; CHUNK, RESERVE, CANCEL: in the log and through the certifier */
+	SLOT_REFUSED,				/* `verdict` says why */
+	SLOT_FAILED					/* no verdict: `failure`, `outcome_unknown` */
+} SlotState;
+
+typedef struct NodedbSlot
+{
+	pg_atomic_uint64 word;		/* see above */
+	pg_atomic_uint32 queued;	/* 1 while linked in the request list: the request's bytes belong to the raft worker */
+	uint32		next_queued;	/* slot number + 1 */
+
+	/* written by the backend: fixed while its process lives */
+	int			pid;
+	int			pgprocno;
+
+	/* written by the backend, before SUBMITTED */
+	NdGroupId	group;
+	EntryKind	kind;
+	uint64		counter;		/* of the transaction id */
+	int			timeout_ms;
+	uint32		len;
+	dsm_handle	segment;		/* DSM_HANDLE_INVALID: the bytes are in `bytes` */
+
+	/* written by the raft worker, before the state that shows them */
+	uint64		index;
+	uint64		term;
+	uint64		ticket;
+	Verdict		verdict;
+	NdStatus	failure;
+	bool		outcome_unknown;
+
+	/* kick-out: written by the guard, under `kick_lock`, together with a check of lxid */
+	slock_t		kick_lock;
+	LocalTransactionId lxid;	/* backend, under kick_lock: transaction that touched a distributed table; 0 = none */
+	LocalTransactionId doomed_lxid;	/* guard: this transaction has to die with 40001 */
+	uint64		demoted_request;	/* guard: this request's backend gives up with 40003 */
+	TimestampTz	kicked_at;		/* guard */
+	int			kicks;			/* guard */
+
+	char		bytes[SLOT_INLINE_BYTES];
+} NodedbSlot;
+
+typedef enum TicketOwner
+{
+	TICKET_LOCAL = 1,
+	TICKET_APPLIER = 2
+} TicketOwner;
+
+typedef struct NodedbTicket
+{
+	pg_atomic_uint32 owner;		/* TicketOwner */
+	uint32		slot;			/* LOCAL: slot number */
+	NdGroupId	group;
+	uint64		index;
+	uint64		term;
+	StorePosition position;
+} NodedbTicket;
+
+typedef struct NodedbGroup
+{
+	pg_atomic_uint64 watermark;
+	pg_atomic_uint64 durable;	/* guard: effects up to here survive a crash of this server */
+	slock_t		lock;			/* last_ticket, follow_index, moves of the watermark */
+	uint64		last_ticket;	/* raft worker; 0 = none yet */
+	uint64		follow_index;	/* raft worker: watermark after last_ticket */
+	uint64		read_index;		/* raft worker, under read_lock */
+	NodeGroupStatus status;		/* raft worker, under status_lock */
+} NodedbGroup;
+
+typedef enum MemberState
+{
+	MEMBER_NONE = 0,			/* no cluster yet: init_cluster() or join_cluster() */
+	MEMBER_STARTING,			/* waiting for the ledger and recovery */
+	MEMBER_RUNNING,
+	MEMBER_QUARANTINED,			/* an entry could not be applied: nothing is applied any more */
+	MEMBER_FAILED				/* the log failed: restart the server after mending */
+} MemberState;
+
+typedef enum CommandKind
+{
+	COMMAND_NONE = 0,
+	COMMAND_INIT,
+	COMMAND_JOIN,
+	COMMAND_REMOVE,
+	COMMAND_TRANSFER
+} CommandKind;
+
+typedef struct NodedbCommand
+{
+	CommandKind kind;			/* backend that holds command_lock; raft worker sets NONE when done */
+	int			pid;
+	int			pgprocno;
+	uint32		data_groups;
+	NdGroupId	group;
+	NdNodeId	node;
+	char		name[ND_NAME_MAX];
+	char		address[ND_ADDRESS_MAX];	/* seed for JOIN */
+	char		token[256];
+	/* answer */
+	pg_atomic_uint32 done;
+	NdStatus	status;
+	char		text[512];		/* what went wrong, or the result (the token of INIT) */
+} NodedbCommand;
+
+typedef struct NodedbShared
+{
+	/* fixed after init */
+	uint32		n_slots;
+	uint32		max_groups;
+
+	/* raft worker */
+	pg_atomic_uint32 member_state;	/* MemberState; guard and applier may set QUARANTINED */
+	char		state_text[512];	/* under status_lock: why */
+	NdNodeId	self;
+	uint32		incarnation;
+	uint64		cluster_id;
+	pg_atomic_uint64 next_counter;	/* any backend */
+	pg_atomic_uint32 n_groups;
+	int			raft_pid;
+	Latch	   *raft_latch;		/* set once per worker start */
+	int			applier_pgprocno;	/* applier; -1 = none */
+	int			applier_pid;
+	Latch	   *applier_latch;
+	Latch	   *guard_latch;
+	bool		ledger_ready;	/* applier: watermarks are loaded from the ledger */
+
+	pg_atomic_uint32 queue_head;	/* slot number + 1 of the newest request; 0 = empty */
+
+	/* turnstile */
+	pg_atomic_uint64 turn;		/* the ticket that may commit next; from 1 */
+	pg_atomic_uint64 tickets_end;	/* raft worker: first ticket not handed out */
+	pg_atomic_uint64 applier_ticket;	/* applier: first ticket that it is working on, 0 = none */
+	ConditionVariable applied_cv;	/* the watermark of some group moved */
+
+	/* strong reads */
+	slock_t		read_lock;
+	uint64		read_requested;	/* backends: number of the newest request */
+	uint64		read_started;	/* raft worker */
+	uint64		read_done;		/* raft worker: requests up to here are answered: read_index of each group */
+	uint64		read_failed;	/* raft worker: requests up to here that were not answered have failed */
+	ConditionVariable read_cv;
+
+	/* applier asks the raft worker where an entry stands */
+	pg_atomic_uint32 find_state;	/* 0 idle, 1 asked, 2 answered */
+	NdGroupId	find_group;
+	uint64		find_index;
+	uint64		find_term;
+	StorePosition find_position;
+	NdStatus	find_status;
+
+	/* counters for the views; atomic */
+	pg_atomic_uint64 commits_local;
+	pg_atomic_uint64 commits_applied;
+	pg_atomic_uint64 aborts_conflict;
+	pg_atomic_uint64 handed_over;
+	pg_atomic_uint64 kicked;
+	pg_atomic_uint64 demoted;
+	pg_atomic_uint64 apply_retries;
+
+	uint32		n_members;		/* under status_lock */
+	NodeMember	members[RAFT_MEMBERS_MAX];
+	bool		member_connected[RAFT_MEMBERS_MAX];
+	NodedbCommand command;
+
+	LWLock	   *command_lock;
+	LWLock	   *status_lock;
+} NodedbShared;
+
+extern NodedbShared *nodedb_shared;
+extern NodedbSlot *nodedb_slots;
+extern NodedbTicket *nodedb_tickets;
+extern NodedbGroup *nodedb_groups;
+
+extern void nodedb_shmem_init(void);		/* _PG_init */
+
+/* This backend's slot, claimed at first use; never NULL once shared memory is there. */
+extern NodedbSlot *nodedb_my_slot(void);
+
+extern uint64 nodedb_watermark(NdGroupId group);
+/* Raft worker: an entry without effect here. */
+extern void nodedb_entry_passed(NdGroupId group, uint64 index);
+/* The owner of ring[turn] is done with n consecutive tickets from `first` on. */
+extern void nodedb_advance(uint64 first, uint32 n);
+
+static inline SlotState
+slot_state(uint64 word)
+{
+	return (SlotState) (word & 0xff);
+}
+
+static inline uint64
+slot_word(uint64 request, SlotState state)
+{
+	return request << 8 | state;
+}
+
+#endif
