@@ -35,6 +35,8 @@ typedef struct VfsOps
 	NdStatus	(*submit)(Vfs *v, const VfsWrite *writes, uint32_t n);
 	/* Has the job finished? false: still running. *status: ND_OK, ND_IO, ND_FULL. */
 	bool		(*poll)(Vfs *v, NdStatus *status);
+	/* Wait for a running job, or give it up, and forget its result: afterwards its data may be freed. Only for closing. */
+	void		(*drain)(Vfs *v);
 } VfsOps;
 
 struct VfsWrite
