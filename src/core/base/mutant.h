@@ -1,0 +1,57 @@
+/*
+ * mutant.h: planted bugs, to show that the tests would see real ones.
+ *
+ * Without -DND_MUTANTS every MUTANT(NAME) is the constant false and costs nothing. With it, the bug named by nd_mutant is alive:
+ *
+ *     if (index > matched && !MUTANT(RAFT_ACK_UNMATCHED))
+ *         ...
+ *
+ * Each line of ND_MUTANT_LIST names one mutant and the rule that it breaks. A module's mutants begin with its name.
+ * The simulator's gate (test/sim/mutants.sh) runs each of them until a checker turns red.
+ */
+#ifndef ND_MUTANT_H
+#define ND_MUTANT_H
+
+#define ND_MUTANT_LIST(X) \
+	X(RAFT_ACK_UNMATCHED, "a follower acknowledges what it stores, matched with this leader or not") \
+	X(RAFT_ACK_BEFORE_DURABLE, "a follower acknowledges entries that are not durable yet") \
+	X(RAFT_COUNT_OLD_TERMS, "a leader commits entries of old terms by counting") \
+	X(RAFT_NO_NOOP, "a new leader appends no entry of its own term") \
+	X(RAFT_COUNT_OWN_UNDURABLE, "a leader counts its own disk before its own flush") \
+	X(RAFT_COUNT_LEARNERS, "a leader counts learners for a quorum") \
+	X(RAFT_VOTE_TWICE, "a voter votes for two candidates of one term") \
+	X(RAFT_VOTE_BEFORE_DURABLE, "messages leave before the term and vote that they depend on are durable") \
+	X(RAFT_VOTE_OLD_LOG, "a voter votes for a candidate whose log is behind its own") \
+	X(RAFT_OWN_VOTE_UNDURABLE, "a candidate counts its own vote before it is durable") \
+	X(RAFT_NO_LOG_MATCHING, "a follower appends without comparing the term of the entry before") \
+	X(RAFT_COMMIT_UNMATCHED, "a follower takes the leader's commit beyond what it matched") \
+	X(RAFT_EARLY_CONFIG, "a leader changes the configuration before it has committed in its own term") \
+	X(RAFT_TWO_CONFIGS, "a leader changes the configuration while another change is uncommitted") \
+	X(RAFT_CONFIG_NOT_ROLLED_BACK, "a truncated configuration stays in effect") \
+	X(RAFT_STALE_PERSISTED, "a storage completion counts for another entry at the same index") \
+	X(RAFT_READ_WITHOUT_ROUND, "a leader answers reads without asking a quorum") \
+	X(RAFT_READ_BEFORE_COMMIT, "a leader answers reads before it has committed in its own term") \
+	X(RAFT_READ_OLD_ROUND, "a leader answers reads by a round that began before the request")
+
+enum
+{
+	MUTANT_NONE = 0,
+#define ND_MUTANT_ENUM(name, rule) MUTANT_##name,
+	ND_MUTANT_LIST(ND_MUTANT_ENUM)
+#undef ND_MUTANT_ENUM
+	MUTANT_COUNT
+};
+
+#ifdef ND_MUTANTS
+#define MUTANT(name) (nd_mutant == MUTANT_##name)
+#else
+#define MUTANT(name) 0
+#endif
+
+extern int	nd_mutant;		/* the one that is alive; MUTANT_NONE at start */
+
+const char *nd_mutant_name(int mutant);		/* NULL out of range */
+const char *nd_mutant_rule(int mutant);		/* NULL out of range */
+int			nd_mutant_by_name(const char *name);	/* MUTANT_NONE when there is none */
+
+#endif
