@@ -53,6 +53,6 @@ bool		memvfs_flip(MemVfs *m, const char *path, uint64_t offset, uint8_t mask);
 /* Contents of a file as reads see it; NULL when missing. Valid until the next change. */
 const uint8_t *memvfs_bytes(const MemVfs *m, const char *path, uint64_t *len);
 /* Make a file with these bytes, durably (tests of recovery, fuzzing). */
-bool		memvfs_put(MemVfs *m, const char *path, const void *data, uint64_t len);
+void		memvfs_put(MemVfs *m, const char *path, const void *data, uint64_t len);
 
 #endif
