@@ -21,23 +21,15 @@
 
 #include "../core/certifier/certifier.h"
 #include "../core/raft/raft.h"
+#include "../core/wire/wire.h"
 #include "../store/store.h"
 #include "../transport/transport.h"
 
 typedef struct Node Node;
 
 #define ND_GROUP_META 0
-#define ND_ADDRESS_MAX 160		/* bytes of "host:port" with the terminating zero */
-#define ND_NAME_MAX 64
-
-/* What the metadata group's configuration keeps of a member (RaftMember.context). */
-typedef struct NodeMember
-{
-	NdNodeId	node;
-	RaftRole	role;
-	char		name[ND_NAME_MAX];
-	char		address[ND_ADDRESS_MAX];
-} NodeMember;
+/* What the metadata group's configuration keeps of a member (RaftMember.context): id, role there, name, address, host id, leaving (wire.h). */
+typedef WireMember NodeMember;
 
 typedef struct NodeDelivery
 {
@@ -85,7 +77,9 @@ typedef struct NodeConfig
 	uint64_t	inflight_bytes_max;
 	uint64_t	uncommitted_bytes_max;
 	CertifierLimits certifier;	/* for new groups */
-	uint64_t	checkpoint_every;	/* entries between certifier checkpoints */
+	uint64_t	checkpoint_every;	/* entries between certifier checkpoints and checksum comparisons; the same on all nodes; 0: 4096 */
+	uint32_t	entry_bytes_max;	/* larger proposals: ND_TOOBIG; not above StoreConfig.record_bytes_max; 0: WIRE_ENTRY_BYTES_MAX, which is also the most */
+	uint32_t	sleep_after_ticks;	/* an idle group sleeps after so long (core/multiraft); 0: never */
 	uint64_t	seed;
 } NodeConfig;
 
@@ -97,6 +91,8 @@ void		node_destroy(Node *n);
 void		node_set_transport(Node *n, Transport *t);
 
 /* ---- founding and membership ---- */
+/* Both bootstraps only buffer: the groups are durable with the node's first flush, before anything that depends on them. A crash earlier leaves
+ * a store without groups: call again. */
 /* First node of a new cluster: metadata group and data groups 1..n_data_groups with this node as the only voter. Store must be empty. */
 NdStatus	node_bootstrap(Store *store, const NodeMember *self, uint32_t n_data_groups);
 /* A joining node: empty groups (no members), waiting to be told by the leader. */
@@ -106,7 +102,16 @@ NdStatus	node_bootstrap_joining(Store *store, uint32_t n_data_groups);
 NdStatus	node_add_member(Node *n, const NodeMember *m);
 NdStatus	node_remove_member(Node *n, NdNodeId node);
 NdStatus	node_transfer(Node *n, NdGroupId group, NdNodeId to);
+/* The committed members (group 0's configuration); returns how many there are. */
 uint32_t	node_members(const Node *n, NodeMember *out, uint32_t cap);
+/* A joining node knows nobody: the member list of the join answer, so that it accepts their streams until group 0's configuration reaches it. */
+NdStatus	node_set_seed_peers(Node *n, const NodeMember *members, uint32_t n_members);
+/* The secret that join requests must carry; only its hash enters group 0's log. At the leader of group 0. ND_OK: it is in force;
+ * ND_BUSY: on its way, call again; ND_NOTLEADER. */
+NdStatus	node_set_token(Node *n, const void *secret, size_t len);
+/* Judge a join request (wire.h, WireJoinRequest). ND_OK: `answer` holds the encoded WireJoinAnswer to send; ND_BUSY: not decided yet, call again
+ * with the same bytes after the next tick. Idempotent: a node that asks again gets the same id. */
+NdStatus	node_handle_join(Node *n, const uint8_t *request, size_t len, NdBuf *answer);
 
 /* ---- events ---- */
 void		node_tick(Node *n);			/* every tick_ms */
@@ -125,20 +130,29 @@ NdStatus	node_read(Node *n, NdGroupId group, uint64_t token, uint32_t deadline_t
 /* Tables hold everything up to index, durably: the log may be truncated below min(this, checkpoint, open chunks, slowest member) minus keep_bytes. */
 void		node_applied_durable(Node *n, NdGroupId group, uint64_t index, uint64_t keep_bytes);
 
+/* Where a live entry stands and its term, e.g. a chunk that a TXN names. ND_NOTFOUND, ND_COMPACTED. */
+NdStatus	node_entry_position(const Node *n, NdGroupId group, uint64_t index, StorePosition *position, uint64_t *term);
+
 /* ---- questions ---- */
 typedef struct NodeGroupStatus
 {
 	NdGroupId	group;
 	RaftStatus	raft;
 	uint64_t	delivered;		/* last index handed to deliver() */
-	uint64_t	certifier_checksum;
+	uint64_t	certifier_checksum;	/* at checksum_index, the last multiple of checkpoint_every (node_certifier_checksum() is of now) */
+	uint64_t	checksum_index;
 	CertifierStatus certifier;
 	const char *frozen;			/* NULL when well */
+	const char *alarm;			/* NULL when well: the group works, but somebody must look */
+	bool		asleep;
+	uint64_t	applied_durable;	/* as told by node_applied_durable() */
 } NodeGroupStatus;
 uint32_t	node_group_count(const Node *n);
 NdStatus	node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out);
 bool		node_failed(const Node *n, NdStatus *status);
 uint64_t	node_certifier_checksum(const Node *n, NdGroupId group);
+/* For tests and the simulator: the core of a group, to look at (raft_check(), raft_configuration()), never to change. NULL: no such group. */
+const Raft *node_raft(const Node *n, NdGroupId group);
 /* The group's Raft, to look at only (raft_check(), raft_status()): for tests and the simulator. NULL: no such group. */
 const Raft *node_raft(const Node *n, NdGroupId group);
 

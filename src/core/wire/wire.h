@@ -1,0 +1,159 @@
+/*
+ * wire.h: what nodes say to each other: frames, join requests and answers, members' contexts, the metadata group's record.
+ *
+ * A frame is one protobuf message (nodedb.proto). Protobuf merges concatenated messages, so a frame is built by appending: every
+ * wire_put_*() adds one item to a buffer, and the bytes of two frames in a row are one frame. That is also how frames are split by size.
+ *
+ * Invariants:
+ * 1. A decoder trusts no length, count or enum from outside. A frame is checked as a whole before its first item is handed out.
+ * 2. The sender is who the transport says: no item carries `from`.
+ * 3. Numbers on the wire are fixed (golden bytes in test/unit/test_wire.c); a new field gets a new number, an old one is never reused.
+ */
+#ifndef ND_WIRE_H
+#define ND_WIRE_H
+
+#include "../raft/raft.h"
+
+#define ND_ADDRESS_MAX 160		/* bytes of "host:port" with the terminating zero */
+#define ND_NAME_MAX 64
+#define WIRE_ENTRY_BYTES_MAX (8u << 20)	/* one entry with all that is around it stays well below TRANSPORT_FRAME_BYTES_MAX */
+#define WIRE_TOKEN_HASH_BYTES 32
+
+typedef struct WireMember
+{
+	NdNodeId	node;
+	RaftRole	role;
+	char		name[ND_NAME_MAX];
+	char		address[ND_ADDRESS_MAX];
+	uint64_t	host_id;		/* PostgreSQL's system identifier; 0: not known */
+	bool		leaving;		/* to be removed from every group, from group 0 last */
+} WireMember;
+
+/* ---- items of a frame ---- */
+
+typedef struct WireProposal
+{
+	NdGroupId	group;
+	uint64_t	request;		/* chosen by the sender, echoed in the answer */
+	const uint8_t *entry;
+	size_t		len;
+} WireProposal;
+
+typedef enum WireAnswerKind
+{
+	WIRE_ACCEPTED = 0,			/* in the leader's log at (index, term): not committed yet */
+	WIRE_NOT_LEADER = 1,		/* `leader` may know better */
+	WIRE_BUSY = 2,
+	WIRE_REFUSED = 3			/* malformed or too big: never again */
+} WireAnswerKind;
+
+typedef struct WireAnswer
+{
+	NdGroupId	group;
+	uint64_t	request;
+	WireAnswerKind kind;
+	NdNodeId	leader;
+	uint64_t	index;
+	uint64_t	term;
+} WireAnswer;
+
+typedef struct WireGossip
+{
+	NdGroupId	group;
+	uint64_t	stored;			/* min(commit, durable): the sender never asks for entries at or below it again */
+	uint64_t	applied;		/* durably in its tables */
+	uint64_t	checksum_index;	/* 0: none yet */
+	uint64_t	checksum;		/* of its certifier when everything up to checksum_index was judged */
+} WireGossip;
+
+typedef struct WireSleep
+{
+	NdGroupId	group;
+	uint64_t	term;
+	uint64_t	commit;			/* = last index: the leader has nothing more to say */
+} WireSleep;
+
+/* Each appends; when memory runs out buf->failed is set. Heartbeats and their replies travel in a short form, many groups in one frame. */
+void		wire_put_raft(NdBuf *buf, const RaftMessage *m);
+void		wire_put_proposal(NdBuf *buf, const WireProposal *p);
+void		wire_put_answer(NdBuf *buf, const WireAnswer *a);
+void		wire_put_gossip(NdBuf *buf, const WireGossip *g);
+void		wire_put_sleep(NdBuf *buf, const WireSleep *s);
+
+typedef struct WireSink
+{
+	void		(*raft)(void *ctx, const RaftMessage *m);	/* payloads are referenced by whoever keeps them */
+	void		(*proposal)(void *ctx, const WireProposal *p);	/* bytes valid during the call */
+	void		(*answer)(void *ctx, const WireAnswer *a);
+	void		(*gossip)(void *ctx, const WireGossip *g);
+	void		(*sleep)(void *ctx, const WireSleep *s);
+	void	   *ctx;
+} WireSink;
+
+/* ND_INVALID: nothing was handed out. ND_NOMEM: perhaps a part, as if the rest were lost. */
+NdStatus	wire_decode(const uint8_t *data, size_t len, NdNodeId from, NdNodeId to, const WireSink *sink);
+
+/* ---- joining ---- */
+
+typedef struct WireJoinRequest
+{
+	char		token[256];		/* the secret, zero-terminated */
+	char		name[ND_NAME_MAX];
+	char		address[ND_ADDRESS_MAX];
+	uint64_t	host_id;
+	uint32_t	format_min;		/* entry formats that the node can read */
+	uint32_t	format_max;
+} WireJoinRequest;
+
+typedef enum WireJoinKind
+{
+	WIRE_JOIN_ACCEPTED = 0,
+	WIRE_JOIN_REFUSED = 1,		/* text says why; asking again does not help */
+	WIRE_JOIN_ELSEWHERE = 2,	/* ask at leader_address; empty: no leader now, ask again */
+	WIRE_JOIN_LATER = 3			/* in progress: ask again */
+} WireJoinKind;
+
+typedef struct WireJoinAnswer
+{
+	WireJoinKind kind;
+	char		text[256];		/* one sentence for people */
+	char		leader_address[ND_ADDRESS_MAX];
+	uint64_t	cluster_id;
+	NdNodeId	node;			/* the id given to the asker */
+	uint32_t	n_data_groups;
+	uint64_t	certifier_keys_max;	/* NodeConfig.certifier for the first start: a group's limits are the same on all its replicas */
+	uint64_t	certifier_ids_max;
+	uint32_t	n_members;
+	WireMember	members[RAFT_MEMBERS_MAX];
+} WireJoinAnswer;
+
+NdStatus	wire_encode_join_request(const WireJoinRequest *r, NdBuf *out);
+NdStatus	wire_decode_join_request(const uint8_t *data, size_t len, WireJoinRequest *out);
+NdStatus	wire_encode_join_answer(const WireJoinAnswer *a, NdBuf *out);
+NdStatus	wire_decode_join_answer(const uint8_t *data, size_t len, WireJoinAnswer *out);
+
+/* ---- what group 0 keeps ---- */
+
+/* A member's name and so on, as RaftMember.context. ND_INVALID: does not fit, or malformed; ND_VERSION. */
+NdStatus	wire_member_to_raft(const WireMember *m, RaftMember *out);
+NdStatus	wire_member_from_raft(const RaftMember *m, WireMember *out);
+
+/* The only kind of DATA entry in group 0: the newest one counts. */
+typedef struct WireMeta
+{
+	NdNodeId	highest_node;	/* no id up to this one is given out again */
+	uint32_t	n_data_groups;
+	uint64_t	certifier_keys_max;
+	uint64_t	certifier_ids_max;
+	bool		has_token;
+	uint8_t		token_hash[WIRE_TOKEN_HASH_BYTES];
+} WireMeta;
+
+NdStatus	wire_encode_meta(const WireMeta *m, NdBuf *out);
+NdStatus	wire_decode_meta(const uint8_t *data, size_t len, WireMeta *out);	/* ND_INVALID, ND_VERSION */
+
+/* SHA-256 of the token (FIPS 180-4): the log must not hold what lets a reader of it join. */
+void		wire_token_hash(const void *secret, size_t len, uint8_t out[WIRE_TOKEN_HASH_BYTES]);
+bool		wire_token_equal(const uint8_t a[WIRE_TOKEN_HASH_BYTES], const uint8_t b[WIRE_TOKEN_HASH_BYTES]);	/* in constant time */
+
+#endif
