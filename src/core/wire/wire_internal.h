@@ -1,0 +1,16 @@
+/*
+ * wire_internal.h: what the files of the wire module share: protobuf-c's memory comes from nd_alloc(), its output goes to an NdBuf.
+ */
+#ifndef ND_WIRE_INTERNAL_H
+#define ND_WIRE_INTERNAL_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "nodedb.pb-c.h"
+#include "wire.h"
+
+extern ProtobufCAllocator wire__allocator;
+
+void		wire__pack(NdBuf *out, const ProtobufCMessage *m);
+
+#endif

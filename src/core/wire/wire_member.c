@@ -1,0 +1,112 @@
+/*
+ * wire_member.c: what group 0 keeps about the cluster: a member's context in its configuration, and the meta record among its entries.
+ *
+ * Context of a member (at most RAFT_CONTEXT_MAX bytes; the sizes in wire.h keep it below):
+ *   u8 format (1)  u8 flags (1 = leaving)  u64 host id  u8 name length, name  u8 address length, address
+ * Meta record:
+ *   u8 format (1)  u8 type (1)  u32 highest node id  u32 data groups  u64 certifier keys_max  u64 ids_max  u8 has token  32 bytes token hash
+ */
+#include <string.h>
+
+#include "wire.h"
+
+#define CONTEXT_FORMAT 1
+#define CONTEXT_LEAVING 1
+#define META_FORMAT 1
+#define META_TYPE 1
+
+_Static_assert(2 + 8 + 1 + (ND_NAME_MAX - 1) + 1 + (ND_ADDRESS_MAX - 1) <= RAFT_CONTEXT_MAX, "a member's context must fit");
+
+NdStatus wire_member_to_raft(const WireMember *m, RaftMember *out)
+{
+	size_t		name_len = strnlen(m->name, ND_NAME_MAX);
+	size_t		address_len = strnlen(m->address, ND_ADDRESS_MAX);
+	uint8_t    *p = out->context;
+
+	if (m->node == 0 || name_len == ND_NAME_MAX || address_len == ND_ADDRESS_MAX)
+		return ND_INVALID;
+	memset(out, 0, sizeof(*out));
+	out->node = m->node;
+	out->role = m->role;
+	*p++ = CONTEXT_FORMAT;
+	*p++ = m->leaving ? CONTEXT_LEAVING : 0;
+	for (int i = 0; i < 8; i++)
+		*p++ = (uint8_t) (m->host_id >> (8 * i));
+	*p++ = (uint8_t) name_len;
+	memcpy(p, m->name, name_len);
+	p += name_len;
+	*p++ = (uint8_t) address_len;
+	memcpy(p, m->address, address_len);
+	p += address_len;
+	out->context_len = (uint8_t) (p - out->context);
+	return ND_OK;
+}
+
+static bool read_text(NdReader *r, char *out, size_t cap)
+{
+	size_t		len = nd_read_u8(r);
+	const uint8_t *p = len < cap ? nd_read_bytes(r, len) : NULL;
+
+	if (p == NULL || r->failed)
+		return false;
+	memcpy(out, p, len);
+	out[len] = '\0';
+	return true;
+}
+
+NdStatus wire_member_from_raft(const RaftMember *m, WireMember *out)
+{
+	NdReader	r;
+	uint8_t		format;
+
+	memset(out, 0, sizeof(*out));
+	nd_reader_init(&r, m->context, m->context_len);
+	format = nd_read_u8(&r);
+	if (!r.failed && format > CONTEXT_FORMAT)
+		return ND_VERSION;
+	out->node = m->node;
+	out->role = m->role;
+	out->leaving = (nd_read_u8(&r) & CONTEXT_LEAVING) != 0;
+	out->host_id = nd_read_u64(&r);
+	if (!read_text(&r, out->name, sizeof(out->name)) || !read_text(&r, out->address, sizeof(out->address)))
+		return ND_INVALID;
+	return r.failed || format != CONTEXT_FORMAT || nd_reader_left(&r) > 0 ? ND_INVALID : ND_OK;
+}
+
+NdStatus wire_encode_meta(const WireMeta *m, NdBuf *out)
+{
+	nd_buf_u8(out, META_FORMAT);
+	nd_buf_u8(out, META_TYPE);
+	nd_buf_u32(out, m->highest_node);
+	nd_buf_u32(out, m->n_data_groups);
+	nd_buf_u64(out, m->certifier_keys_max);
+	nd_buf_u64(out, m->certifier_ids_max);
+	nd_buf_u8(out, m->has_token);
+	nd_buf_bytes(out, m->token_hash, sizeof(m->token_hash));
+	return out->failed ? ND_NOMEM : ND_OK;
+}
+
+NdStatus wire_decode_meta(const uint8_t *data, size_t len, WireMeta *out)
+{
+	NdReader	r;
+	uint8_t		format;
+	uint8_t		type;
+	const uint8_t *hash;
+
+	memset(out, 0, sizeof(*out));
+	nd_reader_init(&r, data, len);
+	format = nd_read_u8(&r);
+	type = nd_read_u8(&r);
+	if (!r.failed && (format > META_FORMAT || type > META_TYPE))
+		return ND_VERSION;
+	out->highest_node = nd_read_u32(&r);
+	out->n_data_groups = nd_read_u32(&r);
+	out->certifier_keys_max = nd_read_u64(&r);
+	out->certifier_ids_max = nd_read_u64(&r);
+	out->has_token = nd_read_u8(&r) != 0;
+	hash = nd_read_bytes(&r, sizeof(out->token_hash));
+	if (r.failed || format != META_FORMAT || type != META_TYPE || nd_reader_left(&r) > 0)
+		return ND_INVALID;
+	memcpy(out->token_hash, hash, sizeof(out->token_hash));
+	return ND_OK;
+}
