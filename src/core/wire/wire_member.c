@@ -17,10 +17,18 @@
 
 _Static_assert(2 + 8 + 1 + (ND_NAME_MAX - 1) + 1 + (ND_ADDRESS_MAX - 1) <= RAFT_CONTEXT_MAX, "a member's context must fit");
 
+/* Length of a text in a field of cap bytes; cap when it is not terminated. */
+static size_t text_len(const char *text, size_t cap)
+{
+	const char *end = memchr(text, '\0', cap);
+
+	return end == NULL ? cap : (size_t) (end - text);
+}
+
 NdStatus wire_member_to_raft(const WireMember *m, RaftMember *out)
 {
-	size_t		name_len = strnlen(m->name, ND_NAME_MAX);
-	size_t		address_len = strnlen(m->address, ND_ADDRESS_MAX);
+	size_t		name_len = text_len(m->name, ND_NAME_MAX);
+	size_t		address_len = text_len(m->address, ND_ADDRESS_MAX);
 	uint8_t    *p = out->context;
 
 	if (m->node == 0 || name_len == ND_NAME_MAX || address_len == ND_ADDRESS_MAX)
