@@ -56,7 +56,7 @@ CORE_LIBS  := -lprotobuf-c -lxxhash -pthread
 GRPC_LIBS  := -lgrpc -lgpr
 # PostgreSQL's own headers do not pass -Wextra without these three.
 PG_FLAGS   := $(CPPFLAGS) $(CFLAGS) -std=gnu11 -fPIC -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
-	-Wno-declaration-after-statement $(WERROR) -Isrc -I$(B)/gen -MMD -MP
+	-Wno-declaration-after-statement $(WERROR) -Isrc -Isrc/pg -I$(B)/gen -MMD -MP
 SO_FLAGS   := -shared -Wl,-Bsymbolic -Wl,--exclude-libs,libnodedb.a -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
 
 # ---- rules ----
