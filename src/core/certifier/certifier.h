@@ -9,8 +9,12 @@
  * 2. The window is bounded by keys_max and ids_max in log order: eviction removes whole entries, oldest first, the same on every replica.
  *    So both limits are part of the group's identity: they are stored in the checkpoint and a restored state keeps its own.
  * 3. An entry whose base is older than the window aborts: nothing outside the window can be judged, and a late duplicate cannot pass.
- * 4. save() of equal histories gives equal bytes; certifier_checksum() is a function of these bytes.
+ * 4. save() of equal histories gives equal bytes; certifier_checksum() is one of their fields: a chain over every entry, its verdict and
+ *    the size of the state behind it, so it costs nothing to ask for, and replicas at the same last index compare it.
  * 5. certify() changes nothing when it answers ND_NOMEM.
+ *
+ * Which id is remembered: every TXN, RESERVE and CANCEL judged with base >= window start. Below it an earlier verdict of the id may have
+ * been forgotten, so an answer about it would be a guess: ABORT_OLD, and nothing is remembered (but a tombstone still stops a later TXN).
  */
 #ifndef ND_CERTIFIER_H
 #define ND_CERTIFIER_H
@@ -27,14 +31,17 @@ typedef struct CertifierLimits
 
 typedef enum VerdictKind
 {
-	VERDICT_NONE = 0,			/* nothing to decide: CHUNK, CANCEL */
+	VERDICT_NONE = 0,			/* nothing to decide: CHUNK, CANCEL. A CANCEL that came too late has by_index and first of the id's verdict;
+								 * first VERDICT_NONE is the proof that the id never committed and never will */
 	VERDICT_COMMIT,
 	VERDICT_ABORT_CONFLICT,		/* key `key` was changed at `by_index` by `by_txn` */
 	VERDICT_ABORT_RESERVED,		/* key `key` is reserved by `by_txn` */
-	VERDICT_ABORT_OLD,			/* base below the window */
-	VERDICT_ABORT_FENCED,		/* a newer incarnation of the origin has spoken */
+	VERDICT_ABORT_OLD,			/* base below the window (or not below the entry), or a chunk that the log does not keep; of a CANCEL:
+								 * a tombstone, but no proof about the past */
+	VERDICT_ABORT_FENCED,		/* a newer incarnation of the origin has spoken (a CANCEL is never fenced: others may send it) */
 	VERDICT_ABORT_CANCELLED,	/* a CANCEL of this id came first */
-	VERDICT_DUPLICATE			/* the id already has a verdict; `by_index` is where; this copy has no effect */
+	VERDICT_DUPLICATE			/* the id already has a verdict; `by_index` is where; this copy has no effect. A RESERVE: its number
+								 * (flags) is not above the id's last one, or the id already has a verdict */
 } VerdictKind;
 
 typedef struct Verdict
@@ -72,7 +79,7 @@ typedef struct CertifierStatus
 {
 	uint64_t	keys;
 	uint64_t	ids;
-	uint64_t	reservations;
+	uint64_t	reservations;	/* ids that own keys */
 	uint64_t	bytes;			/* memory, about */
 } CertifierStatus;
 void		certifier_status(const Certifier *c, CertifierStatus *out);

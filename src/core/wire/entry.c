@@ -11,8 +11,6 @@
 
 #include <stdlib.h>
 
-#define KEY_BYTES 9				/* u64 hash, u8 mode */
-
 _Static_assert(KEY_REL_ACCESS_EXCLUSIVE == 16 + 8, "relation modes are lock.h's LOCKMODE + 16");
 
 static bool key_mode_valid(uint8_t mode)
@@ -98,10 +96,10 @@ NdStatus entry_decode(const void *data, size_t len, EntryHeader *out)
 	out->kind = (EntryKind) kind;
 
 	n = nd_read_varint(&r);
-	if (r.failed || n > UINT32_MAX || n > nd_reader_left(&r) / KEY_BYTES)
+	if (r.failed || n > UINT32_MAX || n > nd_reader_left(&r) / ENTRY_KEY_BYTES)
 		return ND_INVALID;
 	out->n_keys = (uint32_t) n;
-	out->keys = nd_read_bytes(&r, n * KEY_BYTES);
+	out->keys = nd_read_bytes(&r, n * ENTRY_KEY_BYTES);
 	for (uint32_t i = 0; i < out->n_keys; i++)
 	{
 		EntryKey	key = entry_key(out, i);
@@ -140,7 +138,7 @@ EntryKey entry_key(const EntryHeader *h, uint32_t i)
 	NdReader	r;
 	EntryKey	key;
 
-	nd_reader_init(&r, h->keys + (size_t) i * KEY_BYTES, KEY_BYTES);
+	nd_reader_init(&r, h->keys + (size_t) i * ENTRY_KEY_BYTES, ENTRY_KEY_BYTES);
 	key.hash = nd_read_u64(&r);
 	key.mode = nd_read_u8(&r);
 	return key;

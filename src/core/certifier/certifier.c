@@ -1,0 +1,383 @@
+/*
+ * certifier.c: the verdict. Optimistic certification by first committer wins (Kung, Robinson 1981: On Optimistic Methods for Concurrency
+ * Control, section 4: backward validation), in the order of a replicated log (DESIGN.md, sections 2 and 5).
+ *
+ * Owns: the order of the rules, incarnations, open chunks, the history checksum.
+ *
+ * The rules, first that fits:
+ *   1. fence       an older incarnation than the node's highest seen: its process is gone, whatever it proposed late
+ *   2. identity    the id has a verdict (DUPLICATE) or a tombstone (CANCELLED)
+ *   3. age         the base is below the window or not below the entry itself, or a chunk is not kept: cannot be judged
+ *   4. keys        in ascending order: reserved by another id, else changed above the base
+ *
+ * Invariants:
+ * 1. certifier_certify() judges first, reading only; then takes memory, which may fail; then changes state, which cannot fail.
+ * 2. Only what was judged with base >= window start is remembered by id: below it an earlier verdict of the id may have been forgotten,
+ *    and a new one would contradict it. Refusals for age or fence need no memory: they repeat for ever.
+ * 3. KEY_REL_ACCESS_SHARE is checked, not recorded: an applier takes no lock for what another node only read.
+ */
+#include "certifier_int.h"
+
+#include <string.h>
+
+typedef struct Judgement
+{
+	Verdict		verdict;
+	bool		fences;			/* a higher incarnation: older ones of the node end here */
+	bool		remember;		/* add the entry to the window */
+	bool		keep_chunk;
+	uint8_t		recorded;		/* verdict kept with the entry */
+} Judgement;
+
+NdStatus certifier__vector_reserve(void **data, uint64_t *cap, uint64_t n, size_t element_bytes)
+{
+	uint64_t	more = *cap > 0 ? *cap * 2 : 8;
+	void	   *grown;
+
+	if (n < *cap)
+		return ND_OK;
+	grown = nd_realloc(*data, more * element_bytes);
+	if (grown == NULL)
+		return ND_NOMEM;
+	*data = grown;
+	*cap = more;
+	return ND_OK;
+}
+
+NdStatus certifier_create(CertifierLimits limits, Certifier **out)
+{
+	Certifier  *c;
+
+	if (limits.keys_max < CERTIFIER_LIMIT_MIN || limits.ids_max < CERTIFIER_LIMIT_MIN)
+		return ND_INVALID;
+	c = nd_zalloc(sizeof(Certifier));
+	if (c == NULL)
+		return ND_NOMEM;
+	c->limits = limits;
+	*out = c;
+	return ND_OK;
+}
+
+void certifier_destroy(Certifier *c)
+{
+	if (c == NULL)
+		return;
+	certifier__window_free(&c->window);
+	certifier__reservations_free(&c->reservations);
+	nd_free(c->nodes);
+	nd_free(c->chunks);
+	nd_free(c);
+}
+
+static uint64_t node_position(const Certifier *c, NdNodeId node)
+{
+	uint64_t	at = 0;
+
+	while (at < c->n_nodes && c->nodes[at].node < node)
+		at++;
+	return at;
+}
+
+static bool node_known(const Certifier *c, uint64_t at, NdNodeId node)
+{
+	return at < c->n_nodes && c->nodes[at].node == node;
+}
+
+static const OpenChunks *chunks_find(const Certifier *c, TxnId txn)
+{
+	for (uint64_t i = 0; i < c->n_chunks; i++)
+		if (txnid_compare(c->chunks[i].txn, txn) == 0)
+			return &c->chunks[i];
+	return NULL;
+}
+
+/* All that the TXN names must be in the log still: at or above the index from which its chunks are kept. */
+static bool chunks_are_kept(const Certifier *c, uint64_t index, const EntryHeader *h)
+{
+	const OpenChunks *open = chunks_find(c, h->txn);
+	NdReader	r;
+	uint64_t	chunk = 0;
+
+	if (h->n_chunks == 0)
+		return true;
+	if (open == NULL)
+		return false;
+	nd_reader_init(&r, h->chunks, (size_t) (h->body - h->chunks));
+	for (uint32_t i = 0; i < h->n_chunks; i++)
+	{
+		chunk += nd_read_varint(&r);
+		if (chunk < open->first || chunk >= index)
+			return false;
+	}
+	return true;
+}
+
+/* Rule 4. false: a key with an unknown mode. */
+static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
+{
+	for (uint32_t i = 0; i < h->n_keys; i++)
+	{
+		EntryKey	key = entry_key(h, i);
+		const Owner *owner;
+		uint64_t	by_index;
+
+		if (key.mode >= 1 << CERTIFIER_MODE_BITS)
+			return false;
+		if (v->kind != VERDICT_COMMIT)
+			continue;
+		owner = certifier__reservations_conflict(&c->reservations, key, h->txn);
+		if (owner != NULL)
+		{
+			*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = owner->index, .by_txn = owner->txn};
+			continue;
+		}
+		by_index = certifier__keys_conflict(&c->window.table, key, h->base);
+		if (by_index != 0)
+			*v = (Verdict) {.kind = VERDICT_ABORT_CONFLICT, .key = key.hash, .by_index = by_index,
+				.by_txn = certifier__window_at(&c->window, by_index)->txn};
+	}
+	return true;
+}
+
+static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader *h, bool fenced, const WindowEntry *earlier, Judgement *j)
+{
+	Verdict    *v = &j->verdict;
+	bool		in_window = h->base >= c->window.start;
+
+	v->kind = VERDICT_COMMIT;
+	if (fenced)
+		v->kind = VERDICT_ABORT_FENCED;
+	else if (earlier != NULL && earlier->kind == ENTRY_CANCEL)
+		*v = (Verdict) {.kind = VERDICT_ABORT_CANCELLED, .by_index = earlier->index, .by_txn = h->txn};
+	else if (earlier != NULL && (earlier->kind == ENTRY_TXN || (h->kind == ENTRY_RESERVE && h->flags <= earlier->number)))
+		*v = (Verdict) {.kind = VERDICT_DUPLICATE, .by_index = earlier->index, .by_txn = h->txn, .first = (VerdictKind) earlier->verdict};
+	else if (!in_window || h->base >= index || !chunks_are_kept(c, index, h))
+		*v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = c->window.start};
+	if (!judge_keys(c, h, v))
+		return ND_INVALID;
+
+	j->recorded = (uint8_t) v->kind;
+	j->remember = in_window && v->kind != VERDICT_DUPLICATE && v->kind != VERDICT_ABORT_CANCELLED &&
+		(earlier == NULL || earlier->kind == ENTRY_RESERVE);
+	return ND_OK;
+}
+
+static void judge_cancel(const Certifier *c, const EntryHeader *h, const WindowEntry *earlier, Judgement *j)
+{
+	Verdict    *v = &j->verdict;
+
+	if (earlier != NULL && earlier->kind != ENTRY_RESERVE)
+	{
+		v->kind = earlier->kind == ENTRY_CANCEL && earlier->verdict == VERDICT_NONE ? VERDICT_ABORT_OLD : VERDICT_NONE;
+		v->by_index = earlier->index;
+		v->by_txn = h->txn;
+		v->first = (VerdictKind) earlier->verdict;
+		return;
+	}
+	/* A tombstone in any case; but a proof that the id never committed only if a verdict of it could not have been forgotten. */
+	j->remember = true;
+	if (earlier != NULL || h->base >= c->window.start || certifier__reservations_find(&c->reservations, h->txn) != NULL)
+		j->recorded = VERDICT_ABORT_CANCELLED;
+	else
+	{
+		j->recorded = VERDICT_NONE;
+		*v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = c->window.start};
+	}
+}
+
+static NdStatus judge(const Certifier *c, uint64_t index, const EntryHeader *h, Judgement *j)
+{
+	uint64_t	at = node_position(c, h->txn.node);
+	uint32_t	highest = node_known(c, at, h->txn.node) ? c->nodes[at].incarnation : 0;
+	bool		fenced = h->txn.incarnation < highest;
+	const WindowEntry *earlier = certifier__window_find(&c->window, h->txn);
+
+	memset(j, 0, sizeof(*j));
+	j->fences = h->txn.incarnation > highest || !node_known(c, at, h->txn.node);
+	switch (h->kind)
+	{
+		case ENTRY_TXN:
+		case ENTRY_RESERVE:
+			return judge_work(c, index, h, fenced, earlier, j);
+		case ENTRY_CANCEL:
+			/* not fenced: others send it too, to learn the outcome of an id whose process is gone */
+			judge_cancel(c, h, earlier, j);
+			return ND_OK;
+		case ENTRY_CHUNK:
+			/* A late copy would keep the log for ever: nothing comes to end it. */
+			j->keep_chunk = !fenced && (earlier == NULL || earlier->kind == ENTRY_RESERVE) && h->base >= c->window.start &&
+				chunks_find(c, h->txn) == NULL;
+			j->verdict.kind = fenced ? VERDICT_ABORT_FENCED : VERDICT_NONE;
+			return ND_OK;
+	}
+	return ND_INVALID;
+}
+
+static bool takes_effect(const EntryHeader *h, const Judgement *j, EntryKind kind)
+{
+	return h->kind == kind && j->verdict.kind == VERDICT_COMMIT;
+}
+
+static NdStatus take_memory(Certifier *c, const EntryHeader *h, const Judgement *j)
+{
+	NdStatus	status = ND_OK;
+
+	if (j->fences)
+		status = certifier__vector_reserve((void **) &c->nodes, &c->nodes_cap, c->n_nodes, sizeof(NodeIncarnation));
+	if (status == ND_OK && j->keep_chunk)
+		status = certifier__vector_reserve((void **) &c->chunks, &c->chunks_cap, c->n_chunks, sizeof(OpenChunks));
+	if (status == ND_OK && j->remember)
+		status = certifier__window_reserve(&c->window, takes_effect(h, j, ENTRY_TXN) ? h->n_keys : 0);
+	if (status == ND_OK && takes_effect(h, j, ENTRY_RESERVE) && h->n_keys > 0)
+		status = certifier__reservations_reserve(&c->reservations, h->txn, h->n_keys);
+	return status;
+}
+
+/* Keep what the predicate spares, in order. */
+static void chunks_end(Certifier *c, TxnId txn, bool older_incarnations)
+{
+	uint64_t	kept = 0;
+
+	for (uint64_t i = 0; i < c->n_chunks; i++)
+	{
+		TxnId		id = c->chunks[i].txn;
+		bool		ends = older_incarnations ? id.node == txn.node && id.incarnation < txn.incarnation : txnid_compare(id, txn) == 0;
+
+		if (!ends)
+			c->chunks[kept++] = c->chunks[i];
+	}
+	c->n_chunks = kept;
+}
+
+static void fence(Certifier *c, TxnId txn)
+{
+	uint64_t	at = node_position(c, txn.node);
+
+	if (!node_known(c, at, txn.node))
+	{
+		if (at < c->n_nodes)
+			memmove(&c->nodes[at + 1], &c->nodes[at], (c->n_nodes - at) * sizeof(NodeIncarnation));
+		c->n_nodes++;
+		c->nodes[at].node = txn.node;
+	}
+	c->nodes[at].incarnation = txn.incarnation;
+	certifier__reservations_fence(&c->reservations, txn.node, txn.incarnation);
+	chunks_end(c, txn, true);
+}
+
+static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, const Judgement *j)
+{
+	if (j->fences)
+		fence(c, h->txn);
+	if (j->keep_chunk)
+		c->chunks[c->n_chunks++] = (OpenChunks) {h->txn, index};
+	if (h->kind == ENTRY_TXN || h->kind == ENTRY_CANCEL)
+	{
+		chunks_end(c, h->txn, false);
+		certifier__reservations_end(&c->reservations, h->txn);
+	}
+	if (j->remember)
+	{
+		WindowEntry entry = {.index = index, .txn = h->txn, .number = h->kind == ENTRY_RESERVE ? h->flags : 0,
+			.kind = (uint8_t) h->kind, .verdict = j->recorded};
+
+		certifier__window_push(&c->window, &entry);
+	}
+	for (uint32_t i = 0; j->verdict.kind == VERDICT_COMMIT && i < h->n_keys; i++)
+	{
+		EntryKey	key = entry_key(h, i);
+
+		if (h->kind == ENTRY_RESERVE)
+			certifier__reservations_add(&c->reservations, h->txn, index, key);
+		else if (key.mode != KEY_REL_ACCESS_SHARE)
+			certifier__window_push_key(&c->window, key);
+	}
+	if (j->remember)
+		certifier__window_evict(&c->window, c->limits.keys_max, c->limits.ids_max);
+	c->last_index = index;
+}
+
+/*
+ * Chain the entry, its verdict and the sizes of the state behind it. Replicas compare the result: whatever differs in what they were
+ * handed, judged or evicted shows, at a cost that does not grow with the window.
+ */
+static void extend_history(Certifier *c, uint64_t index, const EntryHeader *h, const Verdict *v)
+{
+	const uint64_t facts[] = {
+		index, (uint64_t) h->kind, h->flags, h->txn.node, h->txn.incarnation, h->txn.counter, h->base, h->n_keys, h->n_chunks,
+		(uint64_t) v->kind, v->key, v->by_index, v->by_txn.node, v->by_txn.incarnation, v->by_txn.counter, (uint64_t) v->first,
+		c->window.start, c->window.next - c->window.first, c->window.keys_next - c->window.keys_first, c->window.table.used,
+		c->reservations.n_owners, c->reservations.used, certifier_open_chunk_floor(c)
+	};
+	uint8_t		bytes[sizeof(facts)];
+
+	for (size_t i = 0; i < sizeof(facts); i++)
+		bytes[i] = (uint8_t) (facts[i / 8] >> (8 * (i % 8)));
+	c->history = nd_checksum(bytes, sizeof(bytes), c->history);
+	if (h->n_keys > 0)
+		c->history = nd_checksum(h->keys, (size_t) h->n_keys * ENTRY_KEY_BYTES, c->history);
+}
+
+NdStatus certifier_certify(Certifier *c, uint64_t index, const EntryHeader *h, Verdict *verdict)
+{
+	Judgement	j;
+	NdStatus	status;
+
+	if (index <= c->last_index || index > CERTIFIER_INDEX_MAX || h->txn.node == 0 || h->txn.counter == 0)
+		return ND_INVALID;
+	status = judge(c, index, h, &j);
+	if (status == ND_OK)
+		status = take_memory(c, h, &j);
+	if (status != ND_OK)
+		return status;
+	take_effect(c, index, h, &j);
+	extend_history(c, index, h, &j.verdict);
+	*verdict = j.verdict;
+	return ND_OK;
+}
+
+bool certifier_lookup(const Certifier *c, TxnId txn, uint64_t *index, VerdictKind *kind)
+{
+	const WindowEntry *entry = certifier__window_find(&c->window, txn);
+
+	if (entry == NULL || entry->kind == ENTRY_RESERVE || entry->verdict == VERDICT_NONE)
+		return false;
+	*index = entry->index;
+	*kind = (VerdictKind) entry->verdict;
+	return true;
+}
+
+uint64_t certifier_window_start(const Certifier *c)
+{
+	return c->window.start;
+}
+
+uint64_t certifier_open_chunk_floor(const Certifier *c)
+{
+	return c->n_chunks > 0 ? c->chunks[0].first : 0;
+}
+
+uint64_t certifier_last_index(const Certifier *c)
+{
+	return c->last_index;
+}
+
+uint64_t certifier_checksum(const Certifier *c)
+{
+	return c->history;
+}
+
+void certifier_status(const Certifier *c, CertifierStatus *out)
+{
+	const Window *w = &c->window;
+	const Reservations *r = &c->reservations;
+
+	out->keys = w->keys_next - w->keys_first;
+	out->ids = w->next - w->first;
+	out->reservations = r->n_owners;
+	out->bytes = sizeof(Certifier) + w->entries_cap * sizeof(WindowEntry) + w->keys_cap * (sizeof(uint64_t) + 1) +
+		w->ids_cap * sizeof(uint64_t) + w->table.cap * sizeof(KeySlot) + r->cap * sizeof(ReservedSlot) +
+		r->owners_cap * sizeof(Owner) + c->nodes_cap * sizeof(NodeIncarnation) + c->chunks_cap * sizeof(OpenChunks);
+	for (uint64_t i = 0; i < r->n_owners; i++)
+		out->bytes += r->owners[i].keys_cap * sizeof(EntryKey);
+}

@@ -1,0 +1,157 @@
+/*
+ * certifier_int.h: the parts of a certifier's state and who keeps them. Private to this folder.
+ *
+ *   keys.c          KeyTable: (hash, mode) -> last committed index
+ *   window.c        Window: first-in first-out record of entries, their keys, and an index of it by transaction id
+ *   reservation.c   Reservations: keys owned by transaction ids
+ *   certifier.c     the verdict: reads all of these, then changes them
+ *   checkpoint.c    bytes of all of these
+ *
+ * Every part offers x_reserve(), which may fail and changes nothing visible, and changes, which cannot fail after it: this is how
+ * certifier.h's invariant 5 holds.
+ */
+#ifndef ND_CERTIFIER_INT_H
+#define ND_CERTIFIER_INT_H
+
+#include "certifier.h"
+
+/* An index shares a word with a mode (keys.c). At a million entries a second this lasts 18,000 years. */
+#define CERTIFIER_MODE_BITS 5
+#define CERTIFIER_INDEX_MAX (UINT64_MAX >> CERTIFIER_MODE_BITS)
+#define CERTIFIER_LIMIT_MIN 16
+
+/* ---- keys.c ---- */
+
+typedef struct KeySlot
+{
+	uint64_t	hash;
+	uint64_t	index_mode;		/* index << CERTIFIER_MODE_BITS | mode; 0 is an empty slot */
+} KeySlot;
+
+typedef struct KeyTable
+{
+	KeySlot    *slots;
+	uint64_t	cap;			/* slots, power of two or 0 */
+	uint64_t	used;
+} KeyTable;
+
+NdStatus	certifier__keys_reserve(KeyTable *t, uint64_t more);
+/* Highest index above base under a mode that conflicts with the key's; 0: none. Not the first one found: slot order is not history. */
+uint64_t	certifier__keys_conflict(const KeyTable *t, EntryKey key, uint64_t base);
+void		certifier__keys_put(KeyTable *t, EntryKey key, uint64_t index);
+/* Forget the record if it is still that of this index. */
+void		certifier__keys_evict(KeyTable *t, EntryKey key, uint64_t index);
+/* Smallest table that holds `n` with room to probe; 0: too many. */
+uint64_t	certifier__table_cap(uint64_t n, uint64_t cap);
+uint64_t	certifier__mix(uint64_t v);
+
+/* ---- window.c ---- */
+
+typedef struct WindowEntry
+{
+	uint64_t	index;
+	TxnId		txn;
+	uint32_t	n_keys;			/* recorded: 0 unless a committed TXN */
+	uint16_t	number;			/* RESERVE: its number within the transaction */
+	uint8_t		kind;			/* ENTRY_TXN, ENTRY_RESERVE or ENTRY_CANCEL */
+	uint8_t		verdict;		/* of a CANCEL: VERDICT_ABORT_CANCELLED, or VERDICT_NONE when an earlier verdict may be forgotten */
+} WindowEntry;
+
+typedef struct Window
+{
+	WindowEntry *entries;		/* ring; entry number s stands at s & (entries_cap - 1) */
+	uint64_t	entries_cap;
+	uint64_t	first;			/* number of the oldest entry */
+	uint64_t	next;
+	uint64_t   *hashes;			/* rings of the entries' keys, numbered likewise */
+	uint8_t    *modes;
+	uint64_t	keys_cap;
+	uint64_t	keys_first;
+	uint64_t	keys_next;
+	uint64_t   *ids;			/* open addressing: number + 1 of the newest entry of an id; 0 is empty */
+	uint64_t	ids_cap;
+	uint64_t	ids_used;
+	KeyTable	table;			/* derived from the keys above */
+	uint64_t	start;			/* index of the newest evicted entry */
+} Window;
+
+void		certifier__window_free(Window *w);
+NdStatus	certifier__window_reserve(Window *w, uint64_t more_keys);	/* for one more entry */
+const WindowEntry *certifier__window_find(const Window *w, TxnId txn);
+const WindowEntry *certifier__window_at(const Window *w, uint64_t index);	/* NULL: not in the window */
+/* Add an entry without keys; then its keys, each. */
+void		certifier__window_push(Window *w, const WindowEntry *entry);
+void		certifier__window_push_key(Window *w, EntryKey key);
+void		certifier__window_evict(Window *w, uint64_t keys_max, uint64_t ids_max);
+
+/* ---- reservation.c ---- */
+
+typedef struct ReservedSlot
+{
+	uint64_t	hash;
+	TxnId		txn;			/* node 0: empty */
+	uint8_t		mode;
+} ReservedSlot;
+
+typedef struct Owner
+{
+	TxnId		txn;
+	uint64_t	index;			/* of its first RESERVE */
+	EntryKey   *keys;			/* in the order in which they came */
+	uint64_t	n_keys;
+	uint64_t	keys_cap;
+} Owner;
+
+typedef struct Reservations
+{
+	Owner	   *owners;			/* ascending by id */
+	uint64_t	n_owners;
+	uint64_t	owners_cap;
+	ReservedSlot *slots;
+	uint64_t	cap;
+	uint64_t	used;
+} Reservations;
+
+void		certifier__reservations_free(Reservations *r);
+/* Room for `more` (> 0) keys of txn. Makes the owner: so the last thing that may fail, and certifier__reservations_add() follows. */
+NdStatus	certifier__reservations_reserve(Reservations *r, TxnId txn, uint64_t more);
+const Owner *certifier__reservations_find(const Reservations *r, TxnId txn);
+/* The owner with the lowest id whose key conflicts; NULL: none. Those of txn itself and of older incarnations of its node do not count. */
+const Owner *certifier__reservations_conflict(const Reservations *r, EntryKey key, TxnId txn);
+void		certifier__reservations_add(Reservations *r, TxnId txn, uint64_t index, EntryKey key);
+void		certifier__reservations_end(Reservations *r, TxnId txn);
+void		certifier__reservations_fence(Reservations *r, NdNodeId node, uint32_t incarnation);
+
+/* ---- certifier.c ---- */
+
+typedef struct NodeIncarnation
+{
+	NdNodeId	node;
+	uint32_t	incarnation;	/* highest seen */
+} NodeIncarnation;
+
+typedef struct OpenChunks
+{
+	TxnId		txn;
+	uint64_t	first;			/* index of the first CHUNK */
+} OpenChunks;
+
+struct Certifier
+{
+	CertifierLimits limits;
+	uint64_t	last_index;
+	uint64_t	history;		/* chained checksum over all entries and their verdicts */
+	Window		window;
+	Reservations reservations;
+	NodeIncarnation *nodes;		/* ascending by node */
+	uint64_t	n_nodes;
+	uint64_t	nodes_cap;
+	OpenChunks *chunks;			/* ascending by first */
+	uint64_t	n_chunks;
+	uint64_t	chunks_cap;
+};
+
+/* Make room for one more element in a vector. */
+NdStatus	certifier__vector_reserve(void **data, uint64_t *cap, uint64_t n, size_t element_bytes);
+
+#endif
