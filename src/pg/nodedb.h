@@ -5,6 +5,7 @@
 #define NODEDB_H
 
 #include "postgres.h"
+#include "utils/relcache.h"
 
 #include "core/base/base.h"
 #include "core/wire/entry.h"

@@ -1,0 +1,12 @@
+/*
+ * ddl.h: replicated utility commands.
+ */
+#ifndef NODEDB_DDL_H
+#define NODEDB_DDL_H
+
+#include "nodedb.h"
+
+/* Run the command of an 'X' record on a replica, inside the applier's transaction, no snapshot pushed. ereports on failure. */
+extern void ddl_apply(const char *data, Size len);
+
+#endif
