@@ -149,7 +149,7 @@ demo:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
-	@test/demo/demo.py run
+	@test/demo/demo.py run $(DEMO_ARGS)
 
 demo-stop:
 	@test/demo/demo.py stop

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""nodedb beside what its users have now, on this machine, in one run. `make bench` runs it; BENCH_ARGS="--seconds 20 --rounds 5" and so on.
+
+Three systems stand at the same time, one works at a time, in turns (A B C A B C), so that a slow minute of the machine meets all:
+    plain     one server, heap tables, nothing replicated: the upper bound
+    sync      streaming replication: primary and two standbys, synchronous_standby_names = 'ANY 1 (...)', synchronous_commit = on
+    nodedb    three nodes; the load is on the leader of the data group, then ("nodedb-f") on a follower
+Work: pgbench -N (updates without the hot rows) with 1 and with 16 clients, and -S (reads) with 16. Medians over the rounds, and their
+ratio to plain. Everything shares the machine's processors and its one disk: ratios count, absolute figures do not.
+"""
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+import cluster  # noqa: E402
+import pq  # noqa: E402
+
+WORK = (("-N, 1 client", ["-N", "-c", "1"]), ("-N, 16 clients", ["-N", "-c", "16", "-j", "2"]), ("-S, 16 clients", ["-S", "-c", "16", "-j", "2"]))
+STANDBY_CONF = """
+primary_conninfo = 'host=127.0.0.1 port={primary} user=postgres application_name=standby{number}'
+"""
+
+
+def pgbench(dsn, *options):
+	return cluster.run(os.path.join(cluster.BIN, "pgbench"), *options, dsn)
+
+
+class Plain:
+	name = "plain"
+
+	def __init__(self, directory):
+		self.dir = os.path.join(directory, self.name)
+		os.makedirs(self.dir)
+		self.servers = []
+		self.primary = self.add()
+
+	def add(self):
+		server = cluster.Server(self.dir, len(self.servers) + 1, "127.0.0.1", *cluster.free_ports(2))
+		self.servers.append(server)
+		server.initdb(cluster.CONF)
+		server.start()
+		return server
+
+	def dsns(self):
+		return {self.name: self.primary.dsn("postgres")}
+
+	def settle(self):
+		with pq.Connection(self.primary.dsn("postgres")) as connection:
+			connection.execute("CHECKPOINT")
+
+	def down(self):
+		for server in self.servers:
+			server.kill()
+
+
+class Sync(Plain):
+	name = "sync"
+
+	def __init__(self, directory):
+		super().__init__(directory)
+		for number in (1, 2):
+			self.add_standby(number)
+		self.primary.configure("synchronous_standby_names = 'ANY 1 (standby1, standby2)'\nsynchronous_commit = on\n")
+		with pq.Connection(self.primary.dsn("postgres")) as connection:
+			connection.execute("SELECT pg_reload_conf()")
+			cluster.poll("two standbys", lambda: connection.value("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'") == "2")
+
+	def add_standby(self, number):
+		server = cluster.Server(self.dir, len(self.servers) + 1, "127.0.0.1", *cluster.free_ports(2))
+		self.servers.append(server)
+		os.makedirs(server.dir)
+		if os.geteuid() == 0:
+			cluster.shutil.chown(server.dir, "postgres", "postgres")
+		cluster.run(os.path.join(cluster.BIN, "pg_basebackup"), "-D", server.data, "-d", self.primary.dsn("postgres"), "-c", "fast",
+					cwd="/", **cluster.as_postgres())
+		server.configure(cluster.CONF + STANDBY_CONF.format(primary=self.primary.port, number=number))
+		open(os.path.join(server.data, "standby.signal"), "w").close()
+		server.start()
+
+
+class Nodedb:
+	name = "nodedb"
+
+	def __init__(self, directory):
+		self.cluster = cluster.Cluster(3, os.path.join(directory, self.name))
+		self.cluster.up()
+
+	def dsns(self):
+		leader = self.cluster.leader()
+		follower = next(i for i in self.cluster if i != leader)
+		return {"nodedb": self.cluster.dsn(leader), "nodedb-f": self.cluster.dsn(follower)}
+
+	def settle(self):
+		self.cluster.wait_caught_up()
+		for i in self.cluster:
+			self.cluster.execute(i, "CHECKPOINT")
+
+	def down(self):
+		self.cluster.down()
+
+
+def table(results, names):
+	lines = ["%-18s" % "tps (ratio)" + "".join("%20s" % name for name in names)]
+	for work, _ in WORK:
+		base = statistics.median(results[work]["plain"])
+		cells = []
+		for name in names:
+			median = statistics.median(results[work][name])
+			cells.append("%20s" % ("%.0f (%.2f)" % (median, median / base)))
+		lines.append("%-18s" % work + "".join(cells))
+	return "\n".join(lines)
+
+
+def main():
+	parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+	parser.add_argument("--seconds", type=int, default=10, help="of each measurement")
+	parser.add_argument("--rounds", type=int, default=3)
+	parser.add_argument("--scale", type=int, default=10)
+	parser.add_argument("--output", default="build/bench.txt")
+	options = parser.parse_args()
+
+	directory = tempfile.mkdtemp(prefix="nodedb-bench-")
+	os.chmod(directory, 0o755)
+	systems = []
+	try:
+		for kind in (Plain, Sync, Nodedb):
+			systems.append(kind(directory))
+			pgbench(next(iter(systems[-1].dsns().values())), "-i", "-q", "-s", str(options.scale))
+			print("%s is ready" % systems[-1].name, flush=True)
+		results = {work: {} for work, _ in WORK}
+		for round_number in range(options.rounds):
+			for work, arguments in WORK:
+				for system in systems:
+					for name, dsn in system.dsns().items():
+						system.settle()
+						out = pgbench(dsn, "-n", "-T", str(options.seconds), "--max-tries=100", *arguments)
+						tps = float(re.search(r"^tps = ([0-9.]+)", out, re.M).group(1))
+						results[work].setdefault(name, []).append(tps)
+						print("round %d  %-16s %-9s %8.0f tps" % (round_number + 1, work, name, tps), flush=True)
+		text = table(results, list(results[WORK[0][0]]))
+		print("\nmedians of %d rounds of %d s, scale %d, %d processors\n%s" % (options.rounds, options.seconds, options.scale, os.cpu_count(), text))
+		os.makedirs(os.path.dirname(options.output) or ".", exist_ok=True)
+		with open(options.output, "w") as out:
+			out.write(text + "\n")
+	finally:
+		for system in systems:
+			system.down()
+		cluster.shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+	main()
