@@ -1,0 +1,669 @@
+/*
+ * test_certifier.c: each rule of the certifier, one test each, with the smallest history that shows it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "certifier_kit.h"
+
+#define SMALL ((CertifierLimits) {16, 16})
+#define LARGE ((CertifierLimits) {1000, 1000})
+
+/* node, counter; incarnation 1 */
+#define ID(node, counter) ((TxnId) {(node), 1, (counter)})
+
+static Certifier *create(CertifierLimits limits)
+{
+	Certifier  *c;
+
+	assert_int_equal(certifier_create(limits, &c), ND_OK);
+	return c;
+}
+
+static Verdict give(Certifier *c, uint64_t index, KitEntry e)
+{
+	Verdict		v;
+
+	assert_int_equal(kit_certify(c, index, &e, &v), ND_OK);
+	return v;
+}
+
+static Verdict txn(Certifier *c, uint64_t index, TxnId id, uint64_t base, uint64_t hash, uint8_t mode)
+{
+	return give(c, index, (KitEntry) {.kind = ENTRY_TXN, .txn = id, .base = base, .keys = {{hash, mode}}, .n_keys = 1});
+}
+
+static Verdict reserve(Certifier *c, uint64_t index, TxnId id, uint16_t number, uint64_t base, uint64_t hash, uint8_t mode)
+{
+	return give(c, index, (KitEntry) {.kind = ENTRY_RESERVE, .flags = number, .txn = id, .base = base, .keys = {{hash, mode}}, .n_keys = 1});
+}
+
+static Verdict cancel(Certifier *c, uint64_t index, TxnId id, uint64_t base)
+{
+	return give(c, index, (KitEntry) {.kind = ENTRY_CANCEL, .txn = id, .base = base});
+}
+
+static Verdict chunk(Certifier *c, uint64_t index, TxnId id, uint64_t base)
+{
+	return give(c, index, (KitEntry) {.kind = ENTRY_CHUNK, .txn = id, .base = base});
+}
+
+/* Entries without keys, of node 9, that push `n` ids through the window. */
+static uint64_t push(Certifier *c, uint64_t index, int n)
+{
+	for (int i = 0; i < n; i++, index++)
+		assert_int_equal(give(c, index, (KitEntry) {.kind = ENTRY_TXN, .txn = ID(9, index), .base = index - 1}).kind, VERDICT_COMMIT);
+	return index;
+}
+
+static void first_committer_wins(void **state)
+{
+	Certifier  *c = create(LARGE);
+	Verdict		v;
+
+	(void) state;
+	assert_int_equal(txn(c, 5, ID(1, 1), 4, 77, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	v = txn(c, 6, ID(2, 1), 4, 77, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(v.key, 77);
+	assert_int_equal(v.by_index, 5);
+	assert_int_equal(txnid_compare(v.by_txn, ID(1, 1)), 0);
+	/* the aborted one changed nothing: a base of 5 has seen all */
+	assert_int_equal(txn(c, 7, ID(3, 1), 5, 77, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 8, ID(3, 2), 4, 78, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(certifier_last_index(c), 8);
+	certifier_destroy(c);
+}
+
+static void all_mode_pairs(void **state)
+{
+	static const uint8_t modes[] = {0, 1, 2, 3, 17, 18, 19, 20, 21, 22, 23, 24};
+
+	(void) state;
+	for (size_t a = 0; a < sizeof(modes); a++)
+		for (size_t b = 0; b < sizeof(modes); b++)
+		{
+			Certifier  *c = create(LARGE);
+			bool		conflict = key_modes_conflict(modes[a], modes[b]) && modes[a] != KEY_REL_ACCESS_SHARE;
+			Verdict		v;
+
+			assert_int_equal(txn(c, 1, ID(1, 1), 0, 5, modes[a]).kind, VERDICT_COMMIT);
+			v = txn(c, 2, ID(2, 1), 0, 5, modes[b]);
+			assert_int_equal(v.kind, conflict ? VERDICT_ABORT_CONFLICT : VERDICT_COMMIT);
+			certifier_destroy(c);
+		}
+}
+
+/* The highest of several conflicting indexes is named, and the first key in order. */
+static void conflict_is_named(void **state)
+{
+	Certifier  *c = create(LARGE);
+	Verdict		v;
+
+	(void) state;
+	txn(c, 1, ID(1, 1), 0, 5, KEY_ROW_SHARE);
+	txn(c, 2, ID(1, 2), 0, 5, KEY_ROW_SHARE_KEY);
+	txn(c, 3, ID(1, 3), 0, 9, KEY_ROW_UPDATE);
+	v = give(c, 4, (KitEntry) {.kind = ENTRY_TXN, .txn = ID(2, 1), .keys = {{9, KEY_ROW_UPDATE}, {5, KEY_ROW_UPDATE}}, .n_keys = 2});
+	assert_int_equal(v.kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(v.key, 5);
+	assert_int_equal(v.by_index, 2);
+	assert_int_equal(txnid_compare(v.by_txn, ID(1, 2)), 0);
+	certifier_destroy(c);
+}
+
+static void duplicate_has_no_effect(void **state)
+{
+	Certifier  *c = create(LARGE);
+	Verdict		v;
+	uint64_t	index;
+	VerdictKind kind;
+
+	(void) state;
+	txn(c, 1, ID(1, 1), 0, 5, KEY_ROW_UPDATE);
+	v = txn(c, 3, ID(1, 1), 0, 5, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_DUPLICATE);
+	assert_int_equal(v.by_index, 1);
+	assert_int_equal(v.first, VERDICT_COMMIT);
+	/* not recorded at 3 */
+	assert_int_equal(txn(c, 4, ID(1, 2), 1, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 5, ID(2, 7), 0, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CONFLICT);
+	/* an aborted id cannot commit later, though nothing conflicts any more */
+	v = txn(c, 6, ID(2, 7), 5, 5, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_DUPLICATE);
+	assert_int_equal(v.first, VERDICT_ABORT_CONFLICT);
+	assert_true(certifier_lookup(c, ID(2, 7), &index, &kind));
+	assert_int_equal(index, 5);
+	assert_int_equal(kind, VERDICT_ABORT_CONFLICT);
+	assert_false(certifier_lookup(c, ID(2, 8), &index, &kind));
+	certifier_destroy(c);
+}
+
+/* Every index above the base must still be in the window: base == start is the oldest that can be judged. */
+static void window_by_ids(void **state)
+{
+	Certifier  *c = create(SMALL);
+	Verdict		v;
+	uint64_t	index;
+	VerdictKind kind;
+
+	(void) state;
+	txn(c, 10, ID(1, 1), 0, 5, KEY_ROW_UPDATE);
+	txn(c, 11, ID(1, 2), 0, 6, KEY_ROW_UPDATE);
+	assert_int_equal(push(c, 12, 14), 26);
+	assert_int_equal(certifier_window_start(c), 0);
+	push(c, 26, 1);
+	assert_int_equal(certifier_window_start(c), 10);
+	assert_false(certifier_lookup(c, ID(1, 1), &index, &kind));
+	assert_true(certifier_lookup(c, ID(1, 2), &index, &kind));
+	/* the late copy of the evicted id */
+	v = txn(c, 27, ID(1, 1), 9, 5, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_ABORT_OLD);
+	assert_int_equal(v.by_index, 10);
+	/* which must not be remembered as an abort: it committed */
+	assert_false(certifier_lookup(c, ID(1, 1), &index, &kind));
+	v = txn(c, 28, ID(2, 1), 10, 6, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(v.by_index, 11);
+	assert_int_equal(certifier_window_start(c), 11);
+	assert_int_equal(txn(c, 29, ID(2, 2), 11, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+static KitEntry many_keys(TxnId id, uint64_t base, uint64_t first, uint32_t n)
+{
+	KitEntry	e = {.kind = ENTRY_TXN, .txn = id, .base = base, .n_keys = n};
+
+	for (uint32_t i = 0; i < n; i++)
+		e.keys[i] = (EntryKey) {first + i, KEY_ROW_UPDATE};
+	return e;
+}
+
+static void window_by_keys(void **state)
+{
+	Certifier  *c = create(SMALL);
+	CertifierStatus status;
+
+	(void) state;
+	assert_int_equal(give(c, 1, many_keys(ID(1, 1), 0, 100, 8)).kind, VERDICT_COMMIT);
+	assert_int_equal(give(c, 2, many_keys(ID(1, 2), 1, 100, 8)).kind, VERDICT_COMMIT);
+	assert_int_equal(certifier_window_start(c), 0);
+	assert_int_equal(give(c, 3, many_keys(ID(1, 3), 2, 200, 1)).kind, VERDICT_COMMIT);
+	assert_int_equal(certifier_window_start(c), 1);
+	certifier_status(c, &status);
+	assert_int_equal(status.keys, 9);
+	assert_int_equal(status.ids, 2);
+	/* entry 1 is gone, but the same keys' records of entry 2 are not */
+	assert_int_equal(txn(c, 4, ID(2, 1), 1, 107, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CONFLICT);
+	certifier_destroy(c);
+}
+
+static void entry_larger_than_the_window_stays(void **state)
+{
+	Certifier  *c = create(SMALL);
+
+	(void) state;
+	txn(c, 1, ID(1, 1), 0, 1, KEY_ROW_UPDATE);
+	assert_int_equal(give(c, 2, many_keys(ID(1, 2), 1, 100, 40)).kind, VERDICT_COMMIT);
+	assert_int_equal(certifier_window_start(c), 1);
+	assert_int_equal(txn(c, 3, ID(2, 1), 1, 139, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CONFLICT);
+	/* the next one drives it out, aborted as it was */
+	assert_int_equal(certifier_window_start(c), 2);
+	assert_int_equal(txn(c, 4, ID(2, 2), 1, 500, KEY_ROW_UPDATE).kind, VERDICT_ABORT_OLD);
+	assert_int_equal(txn(c, 5, ID(2, 3), 2, 139, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+static void base_not_below_the_entry(void **state)
+{
+	Certifier  *c = create(LARGE);
+
+	(void) state;
+	assert_int_equal(txn(c, 5, ID(1, 1), 5, 1, KEY_ROW_UPDATE).kind, VERDICT_ABORT_OLD);
+	assert_int_equal(txn(c, 6, ID(1, 1), 4, 1, KEY_ROW_UPDATE).kind, VERDICT_DUPLICATE);
+	certifier_destroy(c);
+}
+
+static void fence(void **state)
+{
+	Certifier  *c = create(LARGE);
+	TxnId		old = {1, 1, 1};
+	TxnId		new = {1, 2, 1};
+
+	(void) state;
+	assert_int_equal(reserve(c, 1, old, 1, 0, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(chunk(c, 2, old, 1).kind, VERDICT_NONE);
+	assert_int_equal(certifier_open_chunk_floor(c), 2);
+	assert_int_equal(txn(c, 3, ID(2, 1), 0, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_RESERVED);
+	/* the fencing entry itself is not blocked by what it frees */
+	assert_int_equal(txn(c, 4, new, 0, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(certifier_open_chunk_floor(c), 0);
+	assert_int_equal(txn(c, 5, ID(2, 2), 4, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 6, old, 5, 99, KEY_ROW_UPDATE).kind, VERDICT_ABORT_FENCED);
+	assert_int_equal(chunk(c, 7, old, 5).kind, VERDICT_ABORT_FENCED);
+	assert_int_equal(certifier_open_chunk_floor(c), 0);
+	assert_int_equal(reserve(c, 8, (TxnId) {1, 1, 2}, 1, 5, 99, KEY_ROW_UPDATE).kind, VERDICT_ABORT_FENCED);
+	assert_int_equal(txn(c, 9, ID(2, 3), 5, 99, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	/* other nodes have incarnations of their own */
+	assert_int_equal(txn(c, 10, ID(3, 1), 9, 99, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+static void reservation_blocks_others_whatever_their_base(void **state)
+{
+	Certifier  *c = create(LARGE);
+	Verdict		v;
+
+	(void) state;
+	assert_int_equal(reserve(c, 1, ID(1, 1), 1, 0, 5, KEY_ROW_SHARE).kind, VERDICT_COMMIT);
+	v = txn(c, 2, ID(2, 1), 1, 5, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(v.key, 5);
+	assert_int_equal(v.by_index, 1);
+	assert_int_equal(txnid_compare(v.by_txn, ID(1, 1)), 0);
+	assert_int_equal(reserve(c, 3, ID(2, 2), 1, 2, 5, KEY_ROW_NO_KEY_UPDATE).kind, VERDICT_ABORT_RESERVED);
+	/* modes that do not conflict pass, and share */
+	assert_int_equal(txn(c, 4, ID(2, 3), 3, 5, KEY_ROW_SHARE).kind, VERDICT_COMMIT);
+	assert_int_equal(reserve(c, 5, ID(3, 1), 1, 4, 5, KEY_ROW_SHARE).kind, VERDICT_COMMIT);
+	/* the owner adds a key; the other owner of the first one blocks it now */
+	assert_int_equal(reserve(c, 6, ID(1, 1), 2, 5, 6, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(reserve(c, 7, ID(1, 1), 3, 6, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(txn(c, 8, ID(4, 1), 7, 6, KEY_ROW_SHARE_KEY).kind, VERDICT_ABORT_RESERVED);
+	/* its TXN ends it, and its keys are changes from there on, not from the reservation on */
+	assert_int_equal(txn(c, 9, ID(1, 1), 6, 6, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 10, ID(4, 2), 8, 6, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(txn(c, 11, ID(4, 3), 9, 6, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+static void reservation_ends_with_an_aborted_txn(void **state)
+{
+	Certifier  *c = create(LARGE);
+	CertifierStatus status;
+
+	(void) state;
+	txn(c, 1, ID(2, 1), 0, 9, KEY_ROW_UPDATE);
+	reserve(c, 2, ID(1, 1), 1, 0, 5, KEY_ROW_UPDATE);
+	certifier_status(c, &status);
+	assert_int_equal(status.reservations, 1);
+	assert_int_equal(txn(c, 3, ID(1, 1), 0, 9, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CONFLICT);
+	certifier_status(c, &status);
+	assert_int_equal(status.reservations, 0);
+	assert_int_equal(txn(c, 4, ID(3, 1), 0, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	/* a late copy must not own keys that nobody would free */
+	assert_int_equal(reserve(c, 5, ID(1, 1), 1, 4, 5, KEY_ROW_UPDATE).kind, VERDICT_DUPLICATE);
+	assert_int_equal(reserve(c, 6, ID(1, 1), 2, 4, 5, KEY_ROW_UPDATE).kind, VERDICT_DUPLICATE);
+	assert_int_equal(txn(c, 7, ID(3, 2), 4, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+/* A reservation that failed stays failed: its copy must not succeed when nobody waits for it any more. */
+static void reserve_copies(void **state)
+{
+	Certifier  *c = create(LARGE);
+	Verdict		v;
+	uint64_t	index;
+	VerdictKind kind;
+
+	(void) state;
+	reserve(c, 1, ID(1, 1), 1, 0, 5, KEY_ROW_UPDATE);
+	v = reserve(c, 2, ID(1, 1), 1, 0, 5, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_DUPLICATE);
+	assert_int_equal(v.by_index, 1);
+	assert_int_equal(v.first, VERDICT_COMMIT);
+	assert_int_equal(reserve(c, 3, ID(2, 1), 7, 2, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_RESERVED);
+	assert_false(certifier_lookup(c, ID(2, 1), &index, &kind));
+	cancel(c, 4, ID(1, 1), 3);
+	v = reserve(c, 5, ID(2, 1), 7, 2, 5, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_DUPLICATE);
+	assert_int_equal(v.first, VERDICT_ABORT_RESERVED);
+	assert_int_equal(reserve(c, 6, ID(2, 1), 8, 2, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(reserve(c, 7, ID(1, 1), 2, 6, 50, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CANCELLED);
+	certifier_destroy(c);
+}
+
+static void reservation_survives_the_window(void **state)
+{
+	Certifier  *c = create(SMALL);
+	uint64_t	next;
+
+	(void) state;
+	reserve(c, 1, ID(1, 1), 1, 0, 5, KEY_ROW_UPDATE);
+	next = push(c, 2, 40);
+	assert_int_equal(txn(c, next, ID(2, 1), next - 1, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(reserve(c, next + 1, ID(1, 1), 1, 0, 6, KEY_ROW_UPDATE).kind, VERDICT_ABORT_OLD);
+	assert_int_equal(txn(c, next + 2, ID(1, 1), next, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+static void cancel_is_a_tombstone(void **state)
+{
+	Certifier  *c = create(LARGE);
+	Verdict		v;
+	uint64_t	index;
+	VerdictKind kind;
+
+	(void) state;
+	reserve(c, 1, ID(1, 1), 1, 0, 5, KEY_ROW_UPDATE);
+	v = cancel(c, 2, ID(1, 1), 0);
+	assert_int_equal(v.kind, VERDICT_NONE);
+	assert_int_equal(v.first, VERDICT_NONE);
+	assert_int_equal(txn(c, 3, ID(2, 1), 2, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	for (uint64_t i = 4; i < 6; i++)
+	{
+		v = txn(c, i, ID(1, 1), 3, 5, KEY_ROW_UPDATE);
+		assert_int_equal(v.kind, VERDICT_ABORT_CANCELLED);
+		assert_int_equal(v.by_index, 2);
+	}
+	assert_true(certifier_lookup(c, ID(1, 1), &index, &kind));
+	assert_int_equal(index, 2);
+	assert_int_equal(kind, VERDICT_ABORT_CANCELLED);
+	/* too late: the verdict stands, and is told */
+	v = cancel(c, 6, ID(2, 1), 0);
+	assert_int_equal(v.kind, VERDICT_NONE);
+	assert_int_equal(v.by_index, 3);
+	assert_int_equal(v.first, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 7, ID(3, 1), 2, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CONFLICT);
+	certifier_destroy(c);
+}
+
+/* "Never committed" is claimed only when a verdict could not have been forgotten. */
+static void cancel_proves_only_what_the_window_holds(void **state)
+{
+	Certifier  *c = create(SMALL);
+	uint64_t	next;
+	uint64_t	index;
+	VerdictKind kind;
+	Verdict		v;
+
+	(void) state;
+	assert_int_equal(txn(c, 1, ID(1, 1), 0, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	next = push(c, 2, 40);
+	v = cancel(c, next++, ID(1, 1), 0);
+	assert_int_equal(v.kind, VERDICT_ABORT_OLD);
+	assert_false(certifier_lookup(c, ID(1, 1), &index, &kind));
+	assert_int_equal(cancel(c, next++, ID(1, 1), 0).kind, VERDICT_ABORT_OLD);
+	assert_int_equal(txn(c, next, ID(1, 1), next - 1, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CANCELLED);
+	next++;
+	assert_int_equal(cancel(c, next, ID(1, 2), next - 5).kind, VERDICT_NONE);
+	assert_true(certifier_lookup(c, ID(1, 2), &index, &kind));
+	/* of a process that is gone: still an answer */
+	next++;
+	give(c, next, (KitEntry) {.kind = ENTRY_TXN, .txn = {1, 2, 1}, .base = next - 1});
+	next++;
+	assert_int_equal(cancel(c, next, ID(1, 3), next - 5).kind, VERDICT_NONE);
+	assert_true(certifier_lookup(c, ID(1, 3), &index, &kind));
+	certifier_destroy(c);
+}
+
+static KitEntry chunked(TxnId id, uint64_t base, uint64_t chunk_index)
+{
+	return (KitEntry) {.kind = ENTRY_TXN, .txn = id, .base = base, .chunks = {chunk_index}, .n_chunks = 1};
+}
+
+static void open_chunks(void **state)
+{
+	Certifier  *c = create(SMALL);
+
+	(void) state;
+	assert_int_equal(certifier_open_chunk_floor(c), 0);
+	chunk(c, 3, ID(1, 1), 2);
+	chunk(c, 4, ID(2, 1), 2);
+	chunk(c, 5, ID(1, 1), 2);
+	chunk(c, 6, ID(3, 1), 2);
+	assert_int_equal(certifier_open_chunk_floor(c), 3);
+	assert_int_equal(give(c, 7, chunked(ID(1, 1), 2, 5)).kind, VERDICT_COMMIT);
+	assert_int_equal(certifier_open_chunk_floor(c), 4);
+	/* a late copy opens nothing: neither while its id is known nor after */
+	chunk(c, 8, ID(1, 1), 2);
+	cancel(c, 9, ID(2, 1), 2);
+	assert_int_equal(certifier_open_chunk_floor(c), 6);
+	/* it outlives the window */
+	push(c, 10, 40);
+	assert_int_equal(certifier_open_chunk_floor(c), 6);
+	chunk(c, 50, ID(1, 1), 2);
+	assert_int_equal(give(c, 51, chunked(ID(3, 1), 49, 6)).kind, VERDICT_COMMIT);
+	assert_int_equal(certifier_open_chunk_floor(c), 0);
+	certifier_destroy(c);
+}
+
+static void chunk_that_is_not_kept(void **state)
+{
+	Certifier  *c = create(LARGE);
+
+	(void) state;
+	chunk(c, 3, ID(1, 1), 2);
+	assert_int_equal(give(c, 4, chunked(ID(1, 1), 2, 2)).kind, VERDICT_ABORT_OLD);
+	assert_int_equal(give(c, 5, chunked(ID(1, 2), 2, 3)).kind, VERDICT_ABORT_OLD);
+	chunk(c, 6, ID(1, 3), 2);
+	assert_int_equal(give(c, 7, chunked(ID(1, 3), 2, 7)).kind, VERDICT_ABORT_OLD);
+	certifier_destroy(c);
+}
+
+static void out_of_contract(void **state)
+{
+	Certifier  *c;
+	Verdict		v;
+	KitEntry	e = {.kind = ENTRY_TXN, .txn = ID(1, 1)};
+	EntryHeader h = {.kind = (EntryKind) 7, .txn = {1, 1, 1}};
+
+	(void) state;
+	assert_int_equal(certifier_create((CertifierLimits) {15, 16}, &c), ND_INVALID);
+	assert_int_equal(certifier_create((CertifierLimits) {16, 15}, &c), ND_INVALID);
+	c = create(SMALL);
+	assert_int_equal(kit_certify(c, 5, &e, &v), ND_OK);
+	assert_int_equal(kit_certify(c, 5, &e, &v), ND_INVALID);
+	assert_int_equal(kit_certify(c, UINT64_MAX, &e, &v), ND_INVALID);
+	assert_int_equal(certifier_certify(c, 6, &h, &v), ND_INVALID);
+	h.kind = ENTRY_TXN;
+	h.n_keys = 1;
+	h.keys = (const uint8_t *) "12345678\x20";
+	assert_int_equal(certifier_certify(c, 6, &h, &v), ND_INVALID);
+	assert_int_equal(certifier_last_index(c), 5);
+	certifier_destroy(c);
+	certifier_destroy(NULL);
+}
+
+/* A state with some of everything. */
+static Certifier *rich_state(void)
+{
+	Certifier  *c = create(SMALL);
+
+	give(c, 1, many_keys(ID(1, 1), 0, 100, 5));
+	push(c, 2, 14);
+	txn(c, 20, ID(3, 1), 19, 100, KEY_ROW_SHARE);
+	chunk(c, 21, ID(4, 1), 20);
+	reserve(c, 22, ID(1, 2), 3, 21, 7, KEY_REL_EXCLUSIVE);
+	reserve(c, 23, ID(1, 2), 4, 21, 8, KEY_ROW_UPDATE);
+	cancel(c, 24, ID(5, 1), 20);
+	cancel(c, 25, ID(5, 2), 0);
+	return c;
+}
+
+static void checkpoint_round_trip(void **state)
+{
+	Certifier  *c = rich_state();
+	Certifier  *restored;
+	NdBuf		a;
+	NdBuf		b;
+
+	(void) state;
+	nd_buf_init(&a);
+	nd_buf_init(&b);
+	nd_buf_u8(&a, 0xee);		/* appended to what is there */
+	assert_int_equal(certifier_save(c, &a), ND_OK);
+	assert_int_equal(certifier_restore(a.data + 1, a.len - 1, &restored), ND_OK);
+	assert_int_equal(certifier_save(restored, &b), ND_OK);
+	assert_int_equal(a.len - 1, b.len);
+	assert_memory_equal(a.data + 1, b.data, b.len);
+	assert_true(certifier_checksum(c) == certifier_checksum(restored));
+	assert_int_equal(txn(restored, 30, ID(6, 1), 25, 8, KEY_ROW_SHARE_KEY).kind, VERDICT_ABORT_RESERVED);
+	assert_true(certifier_checksum(c) != certifier_checksum(restored));
+	txn(c, 30, ID(6, 1), 25, 8, KEY_ROW_SHARE_KEY);
+	assert_true(certifier_checksum(c) == certifier_checksum(restored));
+	nd_buf_free(&a);
+	nd_buf_free(&b);
+	certifier_destroy(c);
+	certifier_destroy(restored);
+}
+
+/* The format is a promise to older checkpoints: change the bytes, change the version. */
+static void checkpoint_golden(void **state)
+{
+	static const uint8_t want[] = {
+		'N', 'D', 'C', 'T', 1, 0,
+		16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0,			/* limits */
+		2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				/* last index, window start */
+	};
+	static const uint8_t want_after_history[] = {
+		1, 3, 0, 0, 0, 1, 0, 0, 0,									/* nodes */
+		1, 1, ENTRY_TXN, VERDICT_COMMIT, 0, 0,						/* entries */
+		3, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
+		1, 5, 0, 0, 0, 0, 0, 0, 0, KEY_ROW_UPDATE,
+		0,															/* owners */
+		1, 3, 0, 0, 0, 1, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 2		/* open chunks */
+	};
+	Certifier  *c = create(SMALL);
+	NdBuf		buf;
+
+	(void) state;
+	txn(c, 1, ID(3, 9), 0, 5, KEY_ROW_UPDATE);
+	chunk(c, 2, ID(3, 10), 1);
+	nd_buf_init(&buf);
+	assert_int_equal(certifier_save(c, &buf), ND_OK);
+	assert_int_equal(buf.len, sizeof(want) + 8 + sizeof(want_after_history) + 8);
+	assert_memory_equal(buf.data, want, sizeof(want));
+	assert_memory_equal(buf.data + sizeof(want) + 8, want_after_history, sizeof(want_after_history));
+	nd_buf_free(&buf);
+	certifier_destroy(c);
+}
+
+static void seal(NdBuf *buf)
+{
+	uint64_t	sum = nd_checksum(buf->data, buf->len - 8, 0);
+
+	for (int i = 0; i < 8; i++)
+		buf->data[buf->len - 8 + (size_t) i] = (uint8_t) (sum >> (8 * i));
+}
+
+/* Any changed byte is seen by the checksum; with the checksum made good again, what is accepted is still a state of its own. */
+static void checkpoint_damaged(void **state)
+{
+	Certifier  *c = rich_state();
+	Certifier  *restored;
+	NdBuf		buf;
+	NdBuf		again;
+	int			accepted = 0;
+
+	(void) state;
+	nd_buf_init(&buf);
+	nd_buf_init(&again);
+	assert_int_equal(certifier_save(c, &buf), ND_OK);
+	for (size_t len = 0; len < buf.len; len++)
+	{
+		uint8_t    *copy = malloc(len + (len == 0));
+
+		memcpy(copy, buf.data, len);
+		assert_int_equal(certifier_restore(copy, len, &restored), ND_DAMAGED);
+		free(copy);
+	}
+	for (size_t at = 0; at < buf.len; at++)
+		for (int bit = 0; bit < 8; bit++)
+		{
+			NdStatus	status;
+
+			buf.data[at] ^= (uint8_t) (1 << bit);
+			assert_int_equal(certifier_restore(buf.data, buf.len, &restored), ND_DAMAGED);
+			seal(&buf);
+			status = certifier_restore(buf.data, buf.len, &restored);
+			if (status == ND_OK)
+			{
+				accepted++;
+				nd_buf_reset(&again);
+				assert_int_equal(certifier_save(restored, &again), ND_OK);
+				assert_int_equal(again.len, buf.len);
+				assert_memory_equal(again.data, buf.data, buf.len);
+				certifier_destroy(restored);
+			}
+			else
+				assert_int_equal(status, at == 4 || at == 5 ? ND_VERSION : ND_DAMAGED);
+			buf.data[at] ^= (uint8_t) (1 << bit);
+			seal(&buf);
+		}
+	assert_true(accepted > 100);
+	nd_buf_free(&buf);
+	nd_buf_free(&again);
+	certifier_destroy(c);
+}
+
+static void checkpoint_without_memory(void **state)
+{
+	Certifier  *c = rich_state();
+	Certifier  *restored = NULL;
+	NdBuf		buf;
+	long		blocks;
+	long		n = 0;
+
+	(void) state;
+	nd_buf_init(&buf);
+	kit_fail_after(0);
+	assert_int_equal(certifier_save(c, &buf), ND_NOMEM);
+	assert_int_equal(certifier_create(SMALL, &restored), ND_NOMEM);
+	kit_fail_after(-1);
+	nd_buf_reset(&buf);
+	assert_int_equal(certifier_save(c, &buf), ND_OK);
+	blocks = kit_live_blocks();
+	for (;; n++)
+	{
+		NdStatus	status;
+
+		kit_fail_after(n);
+		status = certifier_restore(buf.data, buf.len, &restored);
+		kit_fail_after(-1);
+		if (status == ND_OK)
+			break;
+		assert_int_equal(status, ND_NOMEM);
+		assert_int_equal(kit_live_blocks(), blocks);
+	}
+	assert_true(n > 8);
+	certifier_destroy(restored);
+	certifier_destroy(c);
+	nd_buf_free(&buf);
+	assert_int_equal(kit_live_blocks(), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(first_committer_wins),
+		cmocka_unit_test(all_mode_pairs),
+		cmocka_unit_test(conflict_is_named),
+		cmocka_unit_test(duplicate_has_no_effect),
+		cmocka_unit_test(window_by_ids),
+		cmocka_unit_test(window_by_keys),
+		cmocka_unit_test(entry_larger_than_the_window_stays),
+		cmocka_unit_test(base_not_below_the_entry),
+		cmocka_unit_test(fence),
+		cmocka_unit_test(reservation_blocks_others_whatever_their_base),
+		cmocka_unit_test(reservation_ends_with_an_aborted_txn),
+		cmocka_unit_test(reserve_copies),
+		cmocka_unit_test(reservation_survives_the_window),
+		cmocka_unit_test(cancel_is_a_tombstone),
+		cmocka_unit_test(cancel_proves_only_what_the_window_holds),
+		cmocka_unit_test(open_chunks),
+		cmocka_unit_test(chunk_that_is_not_kept),
+		cmocka_unit_test(out_of_contract),
+		cmocka_unit_test(checkpoint_round_trip),
+		cmocka_unit_test(checkpoint_golden),
+		cmocka_unit_test(checkpoint_damaged),
+		cmocka_unit_test(checkpoint_without_memory),
+	};
+
+	kit_install_allocator();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
