@@ -61,47 +61,50 @@ SO_FLAGS   := -shared -Wl,-Bsymbolic -Wl,--exclude-libs,libnodedb.a -Wl,--as-nee
 
 # ---- rules ----
 
+# Commands of the build are told by the name of what they make; V=1 shows them.
+say = $(if $(V),,@echo "  $@";)
+
 # $(call objects,FLAVOUR,SOURCES): sources below the repository or already in build/gen
 objects = $(patsubst %.c,$(B)/$(1)/%.o,$(patsubst $(B)/%,%,$(2)))
 
 define flavour
 $(B)/$(1)/%.o: %.c | $(PB_H)
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $(STD) $$(FLAGS_$(1)) -c -o $$@ $$<
+	$$(say)$$(CC_$(1)) $(STD) $$(FLAGS_$(1)) -c -o $$@ $$<
 
 $(B)/$(1)/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $(STD) $$(FLAGS_$(1)) -c -o $$@ $$<
+	$$(say)$$(CC_$(1)) $(STD) $$(FLAGS_$(1)) -c -o $$@ $$<
 
 # q, not r: two folders may hold files of one name
 $(B)/$(1)/libnodedb.a: $(call objects,$(1),$(CORE_SRC) $(PB_C))
 	@rm -f $$@
-	ar qcs $$@ $$^
+	$$(say)ar qcs $$@ $$^
 
 # what several test programs share: every file of test/unit and the memory disk that is no test itself
 $(B)/$(1)/libtest.a: $(call objects,$(1),$(filter-out test/unit/test_%,$(wildcard test/unit/*.c)) $(wildcard test/sim/memvfs*.c))
 	@rm -f $$@
-	ar qcs $$@ $$^
+	$$(say)ar qcs $$@ $$^
 endef
 $(foreach f,obj san mut fuzz,$(eval $(call flavour,$(f))))
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: src/core/wire/%.proto
 	@mkdir -p $(B)/gen
-	protoc-c --proto_path=$(<D) --c_out=$(B)/gen $<
+	$(say)protoc-c --proto_path=$(<D) --c_out=$(B)/gen $<
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: src/transport/%.proto
 	@mkdir -p $(B)/gen
-	protoc-c --proto_path=$(<D) --c_out=$(B)/gen $<
+	$(say)protoc-c --proto_path=$(<D) --c_out=$(B)/gen $<
 
 $(B)/pg/%.o: %.c | $(PB_H)
 	@mkdir -p $(@D)
-	gcc $(PG_FLAGS) -c -o $@ $<
+	$(say)gcc $(PG_FLAGS) -c -o $@ $<
 
 $(B)/nodedb.so: $(patsubst %.c,$(B)/pg/%.o,$(PG_SRC)) $(B)/obj/libnodedb.a
-	gcc $(SO_FLAGS) -o $@ $^ -lxxhash
+	$(say)gcc $(SO_FLAGS) -o $@ $^ -lxxhash
 
 $(B)/nodedb_worker.so: $(patsubst %.c,$(B)/pg/%.o,$(WORKER_SRC)) $(call objects,obj,$(GRPC_SRC)) $(B)/obj/libnodedb.a
-	gcc $(SO_FLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(B)/obj/libnodedb.a -Wl,--no-whole-archive $(GRPC_LIBS) $(CORE_LIBS)
+	$(say)gcc $(SO_FLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(B)/obj/libnodedb.a -Wl,--no-whole-archive $(GRPC_LIBS) $(CORE_LIBS)
 
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
@@ -166,25 +169,25 @@ FUZZ_BIN      := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/fuzz_
 BENCH_BIN     := $(patsubst test/bench/%.c,$(B)/obj/%,$(wildcard test/bench/bench_*.c))
 
 $(B)/san/test/unit/test_%: $(B)/san/test/unit/test_%.o $(B)/san/libtest.a $(B)/san/libnodedb.a
-	gcc $(FLAGS_san) -o $@ $^ -lcmocka $(CORE_LIBS)
+	$(say)gcc $(FLAGS_san) -o $@ $^ -lcmocka $(CORE_LIBS)
 
 $(B)/san/test/transport/test_%: $(B)/san/test/transport/test_%.o $(call objects,san,$(GRPC_SRC)) $(B)/san/libtest.a $(B)/san/libnodedb.a
-	gcc $(FLAGS_san) -o $@ $^ -lcmocka $(GRPC_LIBS) $(CORE_LIBS)
+	$(say)gcc $(FLAGS_san) -o $@ $^ -lcmocka $(GRPC_LIBS) $(CORE_LIBS)
 
 $(B)/san/test/trace/trace: $(call objects,san,$(wildcard test/trace/*.c)) $(B)/san/libtest.a $(B)/san/libnodedb.a
-	gcc $(FLAGS_san) -o $@ $^ $(CORE_LIBS)
+	$(say)gcc $(FLAGS_san) -o $@ $^ $(CORE_LIBS)
 
 $(B)/obj/sim: $(call objects,obj,$(SIM_SRC)) $(B)/obj/libtest.a $(B)/obj/libnodedb.a
-	gcc -o $@ $^ $(CORE_LIBS)
+	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
 $(B)/mut/sim: $(call objects,mut,$(SIM_SRC)) $(B)/mut/libtest.a $(B)/mut/libnodedb.a
-	gcc -o $@ $^ $(CORE_LIBS)
+	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
 $(B)/fuzz/fuzz_%: $(B)/fuzz/test/fuzz/fuzz_%.o $(B)/fuzz/libtest.a $(B)/fuzz/libnodedb.a
-	$(CC_fuzz) $(FLAGS_fuzz) -fsanitize=fuzzer -o $@ $^ $(CORE_LIBS)
+	$(say)$(CC_fuzz) $(FLAGS_fuzz) -fsanitize=fuzzer -o $@ $^ $(CORE_LIBS)
 
 $(B)/obj/bench_%: $(B)/obj/test/bench/bench_%.o $(B)/obj/libtest.a $(B)/obj/libnodedb.a
-	gcc -o $@ $^ $(CORE_LIBS)
+	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
 # -k and no error here: a program that does not build is one failed test of test/run, not the end of all the others
 test-build:
