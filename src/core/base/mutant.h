@@ -13,6 +13,12 @@
 #define ND_MUTANT_H
 
 #define ND_MUTANT_LIST(X) \
+	X(NODE_SEND_BEFORE_FLUSH, "votes and acknowledgements leave before the flush that they depend on") \
+	X(NODE_DELIVER_UNDURABLE, "committed entries are delivered before they are durable here") \
+	X(NODE_SKIP_REPLAYED_VERDICT, "entries that the tables already hold are not certified again after a restart") \
+	X(NODE_NEW_ID, "a proposal is proposed again under another transaction id") \
+	X(NODE_LOSE_BUSY, "an entry that deliver() had no room for is not offered again") \
+	X(NODE_READ_WITHOUT_ROUND, "a node answers reads with its own commit index") \
 	X(RAFT_ACK_UNMATCHED, "a follower acknowledges what it stores, matched with this leader or not") \
 	X(RAFT_ACK_BEFORE_DURABLE, "a follower acknowledges entries that are not durable yet") \
 	X(RAFT_COUNT_OLD_TERMS, "a leader commits entries of old terms by counting") \
@@ -31,7 +37,15 @@
 	X(RAFT_STALE_PERSISTED, "a storage completion counts for another entry at the same index") \
 	X(RAFT_READ_WITHOUT_ROUND, "a leader answers reads without asking a quorum") \
 	X(RAFT_READ_BEFORE_COMMIT, "a leader answers reads before it has committed in its own term") \
-	X(RAFT_READ_OLD_ROUND, "a leader answers reads by a round that began before the request")
+	X(RAFT_READ_OLD_ROUND, "a leader answers reads by a round that began before the request") \
+	X(CERTIFIER_BASE_OFF_BY_ONE, "a change at base + 1 is taken for seen") \
+	X(CERTIFIER_KEY_SHARE_MISSED, "FOR KEY SHARE and an update of the key do not conflict") \
+	X(CERTIFIER_RESERVATION_IGNORED, "keys reserved by another id do not abort") \
+	X(CERTIFIER_EVICT_NEWER, "evicting an entry takes newer records of its keys along") \
+	X(CERTIFIER_OLD_BASE, "a base just below the window is judged") \
+	X(CERTIFIER_DUPLICATE_MISSED, "a second copy of a transaction gets a verdict of its own") \
+	X(CERTIFIER_FENCE_IGNORED, "an entry of a process that is gone is judged as if it lived") \
+	X(CERTIFIER_TOMBSTONE_IGNORED, "a transaction commits after its cancel")
 
 enum
 {
