@@ -6,7 +6,6 @@ Exits with 0 only when every check held.
 """
 import argparse
 import os
-import subprocess
 import sys
 import time
 
@@ -15,7 +14,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 import cluster  # noqa: E402
 import pgbench  # noqa: E402
 
-TABLES = ("pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history")
 _began = time.monotonic()
 
 
@@ -34,15 +32,6 @@ class Checks:
 
 def sleep_until(moment):
 	time.sleep(max(0, moment - time.time()))
-
-
-def initialize(c, scale):
-	"""pgbench's own tables, by pgbench's own initialization, through node 1."""
-	done = subprocess.run([os.path.join(cluster.BIN, "pgbench"), "-i", "-q", "-s", str(scale), c.dsn(1)], stdin=subprocess.DEVNULL,
-						  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-	if done.returncode != 0:
-		raise RuntimeError("pgbench -i failed:\n%s" % done.stdout)
-	c.wait_caught_up()
 
 
 def fail_over(c, options, checks):
@@ -89,14 +78,13 @@ def fail_over(c, options, checks):
 
 
 def compare(c, loads, checks):
-	for table in TABLES:
+	for table in pgbench.TABLES:
 		digests = {i: c.digest(i, table) for i in c}
 		same = len(set(digests.values())) == 1
 		checks.add(same, "%-17s equal on all nodes: %s rows, digest %s" % ((table,) + digests[1]) if same else
 				   "%s differs: %r" % (table, digests))
 	for i in c:
-		sums = c.execute(i, "SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(bbalance) FROM pgbench_branches),"
-						 " (SELECT sum(tbalance) FROM pgbench_tellers), (SELECT sum(delta) FROM pgbench_history)")[0]
+		sums = c.execute(i, pgbench.SUMS)[0]
 		checks.add(len(set(sums)) == 1, "node %d: accounts, branches, tellers and history all sum up to %s" % (i, sums[0]) if len(set(sums)) == 1
 				   else "node %d: sums differ: %s" % (i, ", ".join(map(str, sums))))
 	names = [name.strip() for name, in c.execute(1, "SELECT filler FROM pgbench_history")]
@@ -114,7 +102,7 @@ def run(options):
 	c = cluster.Cluster(options.nodes, cluster.DEFAULT_DIR)
 	c.up()
 	say("a cluster of %d nodes in %s" % (options.nodes, c.dir))
-	initialize(c, options.scale)
+	pgbench.initialize(c, options.scale)
 	say("pgbench -i -s %d through node 1, on all nodes" % options.scale)
 	loads = fail_over(c, options, checks)
 	compare(c, loads, checks)

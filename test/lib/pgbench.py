@@ -13,6 +13,31 @@ import subprocess
 import cluster
 
 TPCB = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "demo", "tpcb.sql")
+TABLES = ("pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history")
+SUMS = """SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(bbalance) FROM pgbench_branches),
+	(SELECT sum(tbalance) FROM pgbench_tellers), (SELECT coalesce(sum(delta), 0) FROM pgbench_history)"""
+
+
+def initialize(c, scale, node=1):
+	"""pgbench's own tables, made by pgbench through one node, on every node when this returns."""
+	cluster.run(os.path.join(cluster.BIN, "pgbench"), "-i", "-q", "-s", str(scale), c.dsn(node))
+	c.wait_caught_up()
+
+
+def check(c, loads):
+	"""Broken promises after loads have ended, on every running node; empty when all is well. Waits until the nodes are caught up."""
+	broken = []
+	c.wait_caught_up()
+	for table in TABLES:
+		digests = {i: c.digest(i, table) for i in c.running()}
+		if len(set(digests.values())) != 1:
+			broken.append("table %s differs: %r" % (table, digests))
+	for i in c.running():
+		sums = c.execute(i, SUMS)[0]
+		if len(set(sums)) != 1:
+			broken.append("node %d: sums of accounts, branches, tellers, history differ: %r" % (i, sums))
+	names = [name.strip() for name, in c.execute(c.running()[0], "SELECT filler FROM pgbench_history")]
+	return broken + account(loads, names)
 
 
 class Load:
