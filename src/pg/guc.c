@@ -5,6 +5,8 @@
  */
 #include "nodedb.h"
 
+#include <limits.h>
+
 #include "fmgr.h"
 #include "utils/guc.h"
 
@@ -18,7 +20,7 @@ int			nodedb_commit_timeout = 10000;
 int			nodedb_read_consistency = READ_STRONG;
 int			nodedb_election_timeout = 600;
 int			nodedb_segment_size = 64;
-int			nodedb_log_keep = 4096;
+int			nodedb_log_keep = 65536;
 int			nodedb_log_cache = 64;
 int			nodedb_writeset_memory = 16384;
 int			nodedb_max_transaction_size = 4096;

@@ -4,9 +4,11 @@
 #ifndef NODEDB_DDL_H
 #define NODEDB_DDL_H
 
-#include "nodedb.h"
+#include "../nodedb.h"
 
 /* Run the command of an 'X' record on a replica, inside the applier's transaction, no snapshot pushed. ereports on failure. */
 extern void ddl_apply(const char *data, Size len);
+/* _PG_init: the utility hook. */
+extern void ddl_init(void);
 
 #endif

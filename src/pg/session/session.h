@@ -4,7 +4,7 @@
 #ifndef NODEDB_SESSION_H
 #define NODEDB_SESSION_H
 
-#include "nodedb.h"
+#include "../nodedb.h"
 #include "utils/rel.h"
 
 extern void session_init(void);			/* _PG_init: transaction callbacks and hooks */
@@ -24,5 +24,10 @@ extern void session_note_local_write(void);
  * ereports when there is no quorum. The reservation ends with the transaction.
  */
 extern bool session_reserve(EntryKey *keys, uint32 n);
+
+/* The transaction block was rolled back under an idle client: for the utility hook, so that COMMIT fails instead of answering ROLLBACK. */
+extern bool session_was_rolled_back_idle(void);
+extern void session_clear_rolled_back_idle(void);
+extern void session_raise_kicked(void) pg_attribute_noreturn();
 
 #endif

@@ -7,7 +7,7 @@
 #ifndef NODEDB_APPLY_H
 #define NODEDB_APPLY_H
 
-#include "nodedb.h"
+#include "../nodedb.h"
 #include "lib/stringinfo.h"
 
 /* Append the next piece of the body to buf; false at the end. Pieces cut records anywhere. */

@@ -19,7 +19,7 @@
 #ifndef NODEDB_WRITESET_H
 #define NODEDB_WRITESET_H
 
-#include "nodedb.h"
+#include "../nodedb.h"
 #include "access/xact.h"
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"

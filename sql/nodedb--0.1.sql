@@ -1,0 +1,71 @@
+-- nodedb 0.1: what the extension creates, in schema nodedb.
+
+\echo Use "CREATE EXTENSION nodedb" to load this file. \quit
+
+CREATE FUNCTION tableam_handler(internal) RETURNS table_am_handler
+	AS 'MODULE_PATHNAME', 'nodedb_tableam_handler' LANGUAGE C STRICT;
+
+CREATE ACCESS METHOD nodedb TYPE TABLE HANDLER tableam_handler;
+COMMENT ON ACCESS METHOD nodedb IS 'heap tables whose changes go through the replicated log';
+
+-- Which log entries' effects this node's tables hold; one row per commit, pruned by the applier. Never change it by hand.
+CREATE TABLE ledger (group_id int NOT NULL, index bigint NOT NULL) USING heap;
+COMMENT ON TABLE ledger IS 'log entries whose effects are in this node''s tables (local, internal)';
+REVOKE ALL ON ledger FROM PUBLIC;
+
+-- ---- cluster ----
+
+CREATE FUNCTION init_cluster(name text DEFAULT NULL, data_groups int DEFAULT 1, default_table_access_method boolean DEFAULT true) RETURNS text
+	AS 'MODULE_PATHNAME', 'nodedb_init_cluster' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION init_cluster(text, int, boolean) IS
+	'Found a cluster with this server as its first node. Returns the token that other nodes join with: keep it secret. '
+	'name: of this node (default: cluster_name, else the listen address); data_groups: number of Raft groups that hold data; '
+	'default_table_access_method: make nodedb the default of this database, so that a plain CREATE TABLE is replicated.';
+
+CREATE FUNCTION join_cluster(seed text, token text, name text DEFAULT NULL, default_table_access_method boolean DEFAULT true) RETURNS int
+	AS 'MODULE_PATHNAME', 'nodedb_join_cluster' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION join_cluster(text, text, text, boolean) IS
+	'Join the cluster that the node at seed (host:port of its node port) belongs to. Returns this node''s id, when it takes part as a voter.';
+
+CREATE FUNCTION remove_node(node_id int) RETURNS void
+	AS 'MODULE_PATHNAME', 'nodedb_remove_node' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION remove_node(int) IS 'Remove a node from every group. Its id is never used again. Call it on the leader of group 0.';
+
+CREATE FUNCTION transfer_leadership(group_id int, node_id int) RETURNS void
+	AS 'MODULE_PATHNAME', 'nodedb_transfer_leadership' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION transfer_leadership(int, int) IS 'Hand the leadership of a group to another voter. Call it on the group''s leader.';
+
+REVOKE ALL ON FUNCTION init_cluster(text, int, boolean), join_cluster(text, text, text, boolean), remove_node(int), transfer_leadership(int, int) FROM PUBLIC;
+
+-- ---- what is going on ----
+
+CREATE FUNCTION status() RETURNS text
+	AS 'MODULE_PATHNAME', 'nodedb_status' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION status() IS 'The state of this node and its cluster in a few lines, and what to do if something is wrong.';
+
+CREATE FUNCTION show_nodes(OUT node_id int, OUT name text, OUT address text, OUT role text, OUT is_self boolean, OUT connected boolean) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'nodedb_show_nodes' LANGUAGE C VOLATILE;
+CREATE VIEW nodes AS SELECT * FROM show_nodes() ORDER BY node_id;
+COMMENT ON VIEW nodes IS 'the members of the cluster as this node knows them';
+
+CREATE FUNCTION show_groups(OUT group_id int, OUT leader int, OUT term bigint, OUT role text, OUT first_index bigint, OUT last_index bigint, OUT commit_index bigint,
+							OUT applied_index bigint, OUT durable_index bigint, OUT lag bigint, OUT keys bigint, OUT reservations bigint, OUT certifier_checksum text, OUT state text) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'nodedb_show_groups' LANGUAGE C VOLATILE;
+CREATE VIEW groups AS SELECT * FROM show_groups() ORDER BY group_id;
+COMMENT ON VIEW groups IS 'the Raft groups of this node: lag is committed entries not applied here yet; leader is null when none is known';
+
+CREATE FUNCTION show_metrics(OUT name text, OUT value bigint, OUT help text) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'nodedb_show_metrics' LANGUAGE C VOLATILE;
+CREATE VIEW metrics AS SELECT * FROM show_metrics();
+COMMENT ON VIEW metrics IS 'counters of this node since its start, for monitoring';
+
+CREATE FUNCTION applied_index(group_id int) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'nodedb_applied_index' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION applied_index(int) IS 'The watermark: every entry of the group up to this index is visible on this node.';
+
+CREATE FUNCTION wait_applied(group_id int, index bigint, timeout_ms int DEFAULT 30000) RETURNS void
+	AS 'MODULE_PATHNAME', 'nodedb_wait_applied' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION wait_applied(int, bigint, int) IS 'Wait until this node has applied the group up to an index; an error after timeout_ms milliseconds.';
+
+GRANT USAGE ON SCHEMA nodedb TO PUBLIC;
+GRANT SELECT ON nodes, groups, metrics TO PUBLIC;

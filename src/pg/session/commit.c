@@ -1,0 +1,590 @@
+/*
+ * commit.c: a transaction's way through the log: propose at pre-commit, await the verdict, commit in turn, hand over when that fails.
+ *
+ * Where an error may come from, and what it means:
+ *   before the TXN request is submitted         nothing is in the log that could take effect: the error keeps its own code
+ *   from the submission to the COMMIT callback  the entry may be committed: every error leaves as 40003 (an error context callback sets the
+ *                                               code), and the ABORT callback gives the entry, or its ticket, to the applier
+ *   verdict "abort", or "surely not sent"       a definite answer: 40001, or the reason
+ *
+ * Invariants:
+ * 1. One base per transaction, sampled after all locks are held and after any ticket that was granted but is not published yet (DESIGN.md, 2).
+ * 2. A granted ticket is either committed here or handed over, exactly once: handing over is a compare-and-swap of the ticket's owner.
+ * 3. The ledger row stands in the same local transaction as the changes.
+ * 4. A commit that carries a ticket never waits for a standby, and not for its WAL either, unless it also wrote local tables.
+ */
+#include "commit.h"
+
+#include "../shmem.h"
+#include "../worker/ledger.h"
+#include "wait.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "replication/syncrep.h"
+#include "storage/dsm.h"
+#include "storage/predicate.h"
+#include "storage/proc.h"
+#include "../tableam/writeset.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+#define CHUNK_BYTES (1024 * 1024)
+
+/* The one commit of this backend that may be under way. Static: the ABORT callback must find it whatever was freed. */
+static struct
+{
+	uint64		counter;		/* of the transaction id; 0 = none given yet */
+	uint64		request;		/* newest request number */
+	bool		outcome_open;	/* a TXN request was submitted and has no definite answer yet */
+	bool		granted;
+	uint64		ticket;
+	bool		reserved;		/* a RESERVE of this id is in the log */
+	uint16		reserves;		/* RESERVE entries proposed, for their sequence number */
+	bool		local_write;
+	bool		cancel_held;
+	bool		sync_saved;
+	int			sync_commit;	/* value of synchronous_commit to restore */
+	ErrorContextCallback context;
+	bool		context_pushed;
+} tx;
+
+static dsm_segment *request_segment = NULL; /* of this transaction's large requests */
+
+bool
+commit_granted(void)
+{
+	return tx.granted;
+}
+
+bool
+commit_outcome_open(void)
+{
+	return tx.outcome_open;
+}
+
+void
+session_note_local_write(void)
+{
+	tx.local_write = true;
+}
+
+/* ---- 40003 for whatever goes wrong while the outcome is open ---- */
+
+static void
+outcome_context(void *arg)
+{
+	if (!tx.outcome_open || geterrcode() == ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN)
+		return;
+	errcode(ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN);
+	errhint("The transaction may have been committed. Look for its effects before you run it again.");
+}
+
+static void
+push_outcome_context(void)
+{
+	tx.context.callback = outcome_context;
+	tx.context.arg = NULL;
+	tx.context.previous = error_context_stack;
+	error_context_stack = &tx.context;
+	tx.context_pushed = true;
+}
+
+static void
+pop_outcome_context(void)
+{
+	if (tx.context_pushed)
+	{
+		/* After an error the stack was unwound already; after a commit it is ours to pop. */
+		if (error_context_stack == &tx.context)
+			error_context_stack = tx.context.previous;
+		tx.context_pushed = false;
+	}
+}
+
+/* ---- requests ---- */
+
+static TxnId
+my_txn_id(void)
+{
+	TxnId		id;
+
+	if (tx.counter == 0)
+		tx.counter = pg_atomic_fetch_add_u64(&nodedb_shared->next_counter, 1);
+	id.node = nodedb_shared->self;
+	id.incarnation = nodedb_shared->incarnation;
+	id.counter = tx.counter;
+	return id;
+}
+
+static void
+check_nd(NdBuf *buf)
+{
+	if (buf->failed)
+	{
+		nd_buf_free(buf);
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
+}
+
+/* Wait until the raft worker no longer reads the request buffer: an abandoned predecessor may still be queued. */
+static void
+wait_buffer_free(NodedbSlot *slot)
+{
+	while (pg_atomic_read_u32(&slot->queued) != 0)
+	{
+		SetLatch(nodedb_shared->raft_latch);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Header and a piece of the body, from header into the slot or a segment; then SUBMITTED and linked. */
+static void
+submit(EntryKind kind, NdGroupId group, NdBuf *header, uint64 body_offset, uint64 body_len)
+{
+	NodedbSlot *slot = nodedb_my_slot();
+	Size		len = header->len + body_len;
+	char	   *to;
+	uint32		head;
+
+	if (nodedb_shared->raft_latch == NULL)
+		ereport(ERROR, (errcode(ERRCODE_CANNOT_CONNECT_NOW), errmsg("nodedb's raft worker is not running")));
+	wait_buffer_free(slot);
+	if (len <= SLOT_INLINE_BYTES)
+	{
+		to = slot->bytes;
+		slot->segment = DSM_HANDLE_INVALID;
+	}
+	else
+	{
+		if (request_segment != NULL && dsm_segment_map_length(request_segment) < len)
+		{
+			dsm_detach(request_segment);
+			request_segment = NULL;
+		}
+		if (request_segment == NULL)
+			request_segment = dsm_create(Max(len, CHUNK_BYTES + 4096), 0);
+		to = dsm_segment_address(request_segment);
+		slot->segment = dsm_segment_handle(request_segment);
+	}
+	memcpy(to, header->data, header->len);
+	if (body_len > 0)
+		writeset_read(body_offset, to + header->len, body_len);
+
+	slot->group = group;
+	slot->kind = kind;
+	slot->counter = tx.counter;
+	slot->timeout_ms = nodedb_commit_timeout;
+	slot->len = len;
+	tx.request = (pg_atomic_read_u64(&slot->word) >> 8) + 1;
+	if (kind == ENTRY_TXN)
+	{
+		tx.outcome_open = true;
+		push_outcome_context();
+	}
+	pg_write_barrier();
+	pg_atomic_write_u64(&slot->word, slot_word(tx.request, SLOT_SUBMITTED));
+	pg_atomic_write_u32(&slot->queued, 1);
+	head = pg_atomic_read_u32(&nodedb_shared->queue_head);
+	do
+		slot->next_queued = head;
+	while (!pg_atomic_compare_exchange_u32(&nodedb_shared->queue_head, &head, (uint32) (slot - nodedb_slots) + 1));
+	/* Whoever finds the list empty wakes the worker; the others know that it has been woken and has not taken the list yet. */
+	if (head == 0)
+		SetLatch(nodedb_shared->raft_latch);
+}
+
+/* Wait for the raft worker's answer to the newest request. */
+static SlotState
+await_answer(void)
+{
+	NodedbSlot *slot = nodedb_my_slot();
+
+	for (;;)
+	{
+		SlotState	state = slot_state(pg_atomic_read_u64(&slot->word));
+
+		if (state == SLOT_GRANTED || state == SLOT_REFUSED || state == SLOT_FAILED)
+		{
+			pg_read_barrier();
+			return state;
+		}
+		if (slot->demoted_request == tx.request)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN),
+					 errmsg("transaction gave way to replicated changes while waiting for its verdict"),
+					 errhint("The transaction may have been committed. Look for its effects before you run it again.")));
+		check_applying();
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+static const char *
+node_name(NdNodeId node)
+{
+	const char *name = NULL;
+
+	LWLockAcquire(nodedb_shared->status_lock, LW_SHARED);
+	for (uint32 i = 0; i < nodedb_shared->n_members; i++)
+		if (nodedb_shared->members[i].node == node)
+			name = pstrdup(nodedb_shared->members[i].name);
+	LWLockRelease(nodedb_shared->status_lock);
+	return name ? name : psprintf("%u", node);
+}
+
+static void
+raise_refused(const Verdict *v, NdGroupId group)
+{
+	int			code = ERRCODE_T_R_SERIALIZATION_FAILURE;
+	uint64		by = v->by_index;
+	NdNodeId	by_node = v->by_txn.node;
+	const char *by_name = by_node != 0 ? node_name(by_node) : NULL;
+
+	pg_atomic_fetch_add_u64(&nodedb_shared->aborts_conflict, 1);
+	switch (v->kind)
+	{
+		case VERDICT_ABORT_CONFLICT:
+			ereport(ERROR,
+					(errcode(code),
+					 errmsg("could not serialize access due to a concurrent change on another node"),
+					 errdetail("Entry " UINT64_FORMAT " of group %u, from node \"%s\", changed or locked the same row, unique value or table first.",
+							   by, group, by_name ? by_name : "?"),
+					 errhint("Retry the transaction.")));
+			break;
+		case VERDICT_ABORT_RESERVED:
+			ereport(ERROR,
+					(errcode(code),
+					 errmsg("could not serialize access due to a reservation of another transaction"),
+					 errdetail("A transaction of node \"%s\" has reserved the table, probably for a schema change.", by_name ? by_name : "?"),
+					 errhint("Retry the transaction.")));
+			break;
+		case VERDICT_ABORT_OLD:
+			ereport(ERROR,
+					(errcode(code),
+					 errmsg("could not serialize access because this node lags too far behind"),
+					 errdetail("The transaction was based on a state that is older than what is remembered for conflict detection."),
+					 errhint("Retry the transaction.")));
+			break;
+		case VERDICT_ABORT_FENCED:
+			ereport(ERROR,
+					(errcode(code),
+					 errmsg("could not commit because a newer start of this node has taken over"),
+					 errhint("Is there a copy of this server's data directory running? Retry the transaction there.")));
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(code),
+					 errmsg("could not commit: the log refused the transaction (verdict %d)", (int) v->kind),
+					 errhint("Retry the transaction.")));
+	}
+}
+
+static void
+raise_failed(NdStatus reason)
+{
+	if (reason == ND_TOOBIG)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("transaction is too large for the replicated log"),
+				 errhint("Split it into smaller transactions.")));
+	if (reason == ND_FULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DISK_FULL),
+				 errmsg("could not write to the replicated log: no space left on device"),
+				 errhint("Free space below the directory of the log (nodedb.directory). The transaction had no effect.")));
+	ereport(ERROR,
+			(errcode(nodedb_sqlstate(reason)),
+			 errmsg("could not reach a majority of the cluster's nodes within %d ms", nodedb_commit_timeout),
+			 errdetail("The transaction had no effect (%s).", nd_status_text(reason)),
+			 errhint("See nodedb.nodes and nodedb.groups. The node recovers by itself when a majority is back; "
+					 "nodedb.commit_timeout says how long to wait.")));
+}
+
+/* Answer of a request that is no TXN: true when it is in the log with verdict "commit". */
+static bool
+await_side_request(NdGroupId group)
+{
+	NodedbSlot *slot = nodedb_my_slot();
+	SlotState	state = await_answer();
+
+	if (state == SLOT_FAILED)
+		raise_failed(slot->failure);
+	return state == SLOT_GRANTED;
+}
+
+/* ---- base ---- */
+
+/*
+ * Sample the base. A row lock may have been got from a transaction that is committed in PostgreSQL's eyes but has not advanced the turnstile yet:
+ * its entry must be covered, else this transaction would abort for a change that it saw. Such a ticket is at the turnstile's head right now and
+ * local; it passes in microseconds, unless its commit waits for WAL.
+ */
+static uint64
+sample_base(NdGroupId group)
+{
+	uint64		turn = pg_atomic_read_u64(&nodedb_shared->turn);
+
+	if (turn < pg_atomic_read_u64(&nodedb_shared->tickets_end))
+	{
+		NodedbTicket *t = &nodedb_tickets[turn % TICKETS];
+
+		if (pg_atomic_read_u32(&t->owner) == TICKET_LOCAL)
+			wait_turn_passed(turn);
+	}
+	return nodedb_watermark(group);
+}
+
+/* ---- reservation ---- */
+
+bool
+session_reserve(EntryKey *keys, uint32 n)
+{
+	NdGroupId	group = 1;
+	NdBuf		header;
+	TxnId		id = my_txn_id();
+	uint64		index;
+
+	nd_buf_init(&header);
+	if (entry_encode_header(&header, ENTRY_RESERVE, ++tx.reserves, id, sample_base(group), keys, n, NULL, 0) != ND_OK)
+		header.failed = true;
+	check_nd(&header);
+	tx.reserved = true;			/* from the submission on it may be in the log */
+	submit(ENTRY_RESERVE, group, &header, 0, 0);
+	nd_buf_free(&header);
+	if (!await_side_request(group))
+		return false;
+	index = nodedb_my_slot()->index;
+	wait_watermark(group, index, nodedb_commit_timeout);
+	return true;
+}
+
+/* Give a reservation back: nobody waits for it. */
+static void
+cancel_reservation(void)
+{
+	NodedbSlot *slot = nodedb_my_slot();
+	NdBuf		header;
+	uint32		head;
+	int			tries = 0;
+
+	nd_buf_init(&header);
+	if (entry_encode_header(&header, ENTRY_CANCEL, 0, my_txn_id(), 0, NULL, 0, NULL, 0) != ND_OK || header.failed ||
+		nodedb_shared->raft_latch == NULL)
+	{
+		nd_buf_free(&header);
+		return;
+	}
+	while (pg_atomic_read_u32(&slot->queued) != 0 && tries++ < 1000)
+	{
+		SetLatch(nodedb_shared->raft_latch);
+		pg_usleep(1000);		/* in an abort callback: no latch, no interrupts */
+	}
+	if (pg_atomic_read_u32(&slot->queued) == 0)
+	{
+		memcpy(slot->bytes, header.data, header.len);
+		slot->segment = DSM_HANDLE_INVALID;
+		slot->group = 1;
+		slot->kind = ENTRY_CANCEL;
+		slot->counter = tx.counter;
+		slot->timeout_ms = 60000;
+		slot->len = header.len;
+		tx.request = (pg_atomic_read_u64(&slot->word) >> 8) + 1;
+		pg_write_barrier();
+		pg_atomic_write_u64(&slot->word, slot_word(tx.request, SLOT_ABANDONED));
+		pg_atomic_write_u32(&slot->queued, 1);
+		head = pg_atomic_read_u32(&nodedb_shared->queue_head);
+		do
+			slot->next_queued = head;
+		while (!pg_atomic_compare_exchange_u32(&nodedb_shared->queue_head, &head, (uint32) (slot - nodedb_slots) + 1));
+		SetLatch(nodedb_shared->raft_latch);
+	}
+	nd_buf_free(&header);
+}
+
+/* ---- pre-commit ---- */
+
+/* Send all but the last piece of a large body as CHUNK entries; their indexes in a palloc'd array. */
+static uint64 *
+send_chunks(NdGroupId group, uint64 body_len, uint32 *n, uint64 *sent)
+{
+	uint32		cap = body_len / CHUNK_BYTES + 1;
+	uint64	   *indexes = palloc(cap * sizeof(uint64));
+	TxnId		id = my_txn_id();
+
+	*n = 0;
+	*sent = 0;
+	while (body_len - *sent > CHUNK_BYTES)
+	{
+		NdBuf		header;
+
+		nd_buf_init(&header);
+		if (entry_encode_header(&header, ENTRY_CHUNK, (uint16) (*n & 0xffff), id, 0, NULL, 0, NULL, 0) != ND_OK)
+			header.failed = true;
+		check_nd(&header);
+		submit(ENTRY_CHUNK, group, &header, *sent, CHUNK_BYTES);
+		nd_buf_free(&header);
+		(void) await_side_request(group);
+		indexes[(*n)++] = nodedb_my_slot()->index;
+		*sent += CHUNK_BYTES;
+	}
+	return indexes;
+}
+
+void
+commit_pre_commit(void)
+{
+	NdGroupId	group = 1;
+	NodedbSlot *slot;
+	NdBuf		header;
+	EntryKey   *keys;
+	uint32		n_keys;
+	uint64	   *chunks;
+	uint32		n_chunks;
+	uint64		sent;
+	uint64		body_len;
+	SlotState	state;
+	MemoryContext old;
+
+	if (!writeset_has_ops())
+		return;
+	session_check_doomed();
+	/* What PostgreSQL would check after this callback and could still fail is checked before anything is proposed. */
+	PreCommit_CheckForSerializationFailure();
+
+	slot = nodedb_my_slot();
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	body_len = writeset_body_len();
+	keys = writeset_keys(&n_keys);
+	chunks = send_chunks(group, body_len, &n_chunks, &sent);
+
+	nd_buf_init(&header);
+	if (entry_encode_header(&header, ENTRY_TXN, 0, my_txn_id(), sample_base(group), keys, n_keys, chunks, n_chunks) != ND_OK)
+		header.failed = true;
+	check_nd(&header);
+	submit(ENTRY_TXN, group, &header, sent, body_len - sent);
+	nd_buf_free(&header);
+	state = await_answer();
+
+	if (state != SLOT_GRANTED)
+	{
+		if (state == SLOT_FAILED && slot->outcome_unknown)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN),
+					 errmsg("could not learn within %d ms whether the transaction was committed", nodedb_commit_timeout),
+					 errdetail("The transaction was proposed, but the majority that has to agree was lost."),
+					 errhint("Look for its effects before you run it again.")));
+		/* A definite answer: errors keep their own code from here. */
+		tx.outcome_open = false;
+		pop_outcome_context();
+		tx.reserved = false;	/* a refused TXN ended the reservation */
+		if (state == SLOT_FAILED)
+			raise_failed(slot->failure);
+		raise_refused(&slot->verdict, group);
+	}
+
+	tx.granted = true;
+	tx.ticket = slot->ticket;
+	/* The entry is committed: a cancel would only move the work to the applier. Termination is still possible. */
+	HOLD_CANCEL_INTERRUPTS();
+	tx.cancel_held = true;
+	ledger_insert(group, slot->index);
+	tx.sync_commit = synchronous_commit;
+	tx.sync_saved = true;
+	synchronous_commit = tx.local_write ? SYNCHRONOUS_COMMIT_LOCAL_FLUSH : SYNCHRONOUS_COMMIT_OFF;
+
+	while (pg_atomic_read_u64(&nodedb_shared->turn) != tx.ticket)
+	{
+		if (slot->demoted_request == tx.request)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN),
+					 errmsg("transaction gave way to replicated changes before its turn"),
+					 errdetail("It is certified and will be applied by the applier."),
+					 errhint("Look for its effects before you run it again.")));
+		check_applying();
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- end ---- */
+
+static void
+end_of_transaction(void)
+{
+	if (tx.sync_saved)
+		synchronous_commit = tx.sync_commit;
+	pop_outcome_context();
+	if (request_segment != NULL)
+	{
+		/* At abort the resource owner detaches it; at commit it does too, with a warning that this avoids. */
+		dsm_detach(request_segment);
+		request_segment = NULL;
+	}
+	memset(&tx, 0, sizeof(tx));
+}
+
+void
+commit_done(void)
+{
+	if (tx.granted)
+	{
+		NodedbSlot *slot = nodedb_my_slot();
+
+		tx.outcome_open = false;
+		pg_atomic_write_u64(&slot->word, slot_word(tx.request, SLOT_IDLE));
+		pg_atomic_fetch_add_u64(&nodedb_shared->commits_local, 1);
+		nodedb_advance(tx.ticket, 1);
+		if (tx.cancel_held)
+		{
+			RESUME_CANCEL_INTERRUPTS();
+			QueryCancelPending = false; /* it was for this transaction, which is committed */
+		}
+	}
+	else if (tx.reserved)
+		cancel_reservation();
+	end_of_transaction();
+}
+
+void
+commit_aborted(void)
+{
+	if (tx.outcome_open)
+	{
+		NodedbSlot *slot = nodedb_my_slot();
+		uint64		word = pg_atomic_read_u64(&slot->word);
+
+		while (slot_state(word) == SLOT_SUBMITTED || slot_state(word) == SLOT_TAKEN)
+			if (pg_atomic_compare_exchange_u64(&slot->word, &word, slot_word(tx.request, SLOT_ABANDONED)))
+				break;
+		if (slot_state(word) == SLOT_GRANTED)
+		{
+			uint64		ticket = slot->ticket;
+			uint32		local = TICKET_LOCAL;
+
+			pg_atomic_compare_exchange_u32(&nodedb_tickets[ticket % TICKETS].owner, &local, TICKET_APPLIER);
+			pg_atomic_fetch_add_u64(&nodedb_shared->handed_over, 1);
+			if (nodedb_shared->applier_latch)
+				SetLatch(nodedb_shared->applier_latch);
+		}
+	}
+	else if (tx.request != 0)
+	{
+		/* A side request (CHUNK, RESERVE) may be under way: nobody wants its answer. */
+		NodedbSlot *slot = nodedb_my_slot();
+		uint64		word = pg_atomic_read_u64(&slot->word);
+
+		while (slot_state(word) == SLOT_SUBMITTED || slot_state(word) == SLOT_TAKEN)
+			if (pg_atomic_compare_exchange_u64(&slot->word, &word, slot_word(tx.request, SLOT_ABANDONED)))
+				break;
+		if (tx.reserved)
+			cancel_reservation();
+	}
+	end_of_transaction();
+}

@@ -1,0 +1,15 @@
+/*
+ * read.h: read consistency: what a statement waits for before its snapshot counts (DESIGN.md, section 10; strong reads by ReadIndex).
+ */
+#ifndef NODEDB_READ_H
+#define NODEDB_READ_H
+
+#include "session.h"
+#include "executor/execdesc.h"
+
+/* Before standard_ExecutorStart of a statement in the replicated database: wait as nodedb.read_consistency says and renew the snapshot. */
+extern void read_before_executor(QueryDesc *query);
+/* After a commit: sample the watermarks, so that a later read at or below them needs no new snapshot, and remember them for session reads. */
+extern void read_end_of_transaction(void);
+
+#endif

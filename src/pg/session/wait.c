@@ -1,0 +1,76 @@
+/*
+ * wait.c: waiting for the turnstile and for watermarks (wait.h).
+ */
+#include "wait.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+void
+wait_turn_passed(uint64 ticket)
+{
+	/* The common case is over in microseconds: look a few times before sleeping. */
+	for (int i = 0; i < 1000; i++)
+	{
+		if (pg_atomic_read_u64(&nodedb_shared->turn) > ticket)
+			return;
+		pg_spin_delay();
+	}
+	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
+	while (pg_atomic_read_u64(&nodedb_shared->turn) <= ticket &&
+		   pg_atomic_read_u32(&nodedb_tickets[ticket % TICKETS].owner) == TICKET_LOCAL)
+	{
+		uint64		word = pg_atomic_read_u64(&nodedb_slots[nodedb_tickets[ticket % TICKETS].slot].word);
+
+		/* Its owner may itself wait for a lock of ours through an applier that serves an earlier ticket: never wait without end. */
+		if (slot_state(word) != SLOT_GRANTED)
+			break;
+		if (ConditionVariableTimedSleep(&nodedb_shared->applied_cv, 10, PG_WAIT_EXTENSION))
+			break;
+	}
+	ConditionVariableCancelSleep();
+}
+
+void
+check_applying(void)
+{
+	MemberState state = (MemberState) pg_atomic_read_u32(&nodedb_shared->member_state);
+
+	if (state == MEMBER_RUNNING || state == MEMBER_STARTING)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("this node does not apply the replicated log any more"),
+			 errhint("See nodedb.status().")));
+}
+
+void
+wait_watermark(NdGroupId group, uint64 index, int timeout_ms)
+{
+	TimestampTz end = 0;
+
+	if (nodedb_watermark(group) >= index)
+		return;
+	end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
+	while (nodedb_watermark(group) < index)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+
+		check_applying();
+		if (left <= 0)
+		{
+			ConditionVariableCancelSleep();
+			ereport(ERROR,
+					(errcode(ERRCODE_CANNOT_CONNECT_NOW),
+					 errmsg("this node has not caught up with the cluster within %d ms", timeout_ms),
+					 errdetail("Group %u is applied up to entry " UINT64_FORMAT ", entry " UINT64_FORMAT " is wanted.",
+							   group, nodedb_watermark(group), index),
+					 errhint("Wait, use another node, or set nodedb.read_consistency to \"local\" to read an older state.")));
+		}
+		(void) ConditionVariableTimedSleep(&nodedb_shared->applied_cv, Min(left, 1000), PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}

@@ -1,0 +1,17 @@
+/*
+ * wait.h: waiting for the turnstile and for watermarks, in any backend. Sleeps on a condition variable; interrupts are served.
+ */
+#ifndef NODEDB_WAIT_H
+#define NODEDB_WAIT_H
+
+#include "../shmem.h"
+
+/* Until ticket `ticket` has passed the turnstile. */
+extern void wait_turn_passed(uint64 ticket);
+/* Until the effects of entry `index` are visible; ereports after timeout_ms, or when the node stops applying. */
+extern void wait_watermark(NdGroupId group, uint64 index, int timeout_ms);
+
+/* ereports when this node has stopped applying: whoever waits for it would wait for ever. */
+extern void check_applying(void);
+
+#endif

@@ -1,0 +1,218 @@
+/*
+ * cluster.c: SQL functions that change the cluster. Each leaves a command for the raft worker in shared memory and waits for its answer.
+ */
+#include "../nodedb.h"
+
+#include "../shmem.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/wait_event.h"
+
+PG_FUNCTION_INFO_V1(nodedb_init_cluster);
+PG_FUNCTION_INFO_V1(nodedb_join_cluster);
+PG_FUNCTION_INFO_V1(nodedb_remove_node);
+PG_FUNCTION_INFO_V1(nodedb_transfer_leadership);
+
+static void
+copy_text(char *to, Size size, text *from, const char *what)
+{
+	char	   *s = text_to_cstring(from);
+
+	if (strlen(s) >= size)
+		ereport(ERROR, (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("%s is longer than %d bytes", what, (int) size - 1)));
+	strlcpy(to, s, size);
+}
+
+/* Begin a command: lock, clear. The caller fills it in and calls run_command(). */
+static NodedbCommand *
+begin_command(void)
+{
+	NodedbCommand *c;
+	char	   *database = get_database_name(MyDatabaseId);
+
+	if (nodedb_shared == NULL || nodedb_shared->raft_latch == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("nodedb's raft worker is not running"),
+				 errhint("Add nodedb to shared_preload_libraries, restart the server, and look into its log.")));
+	if (database == NULL || strcmp(database, nodedb_database) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the replicated database is \"%s\"", nodedb_database),
+				 errhint("Call the function there, or change nodedb.database and restart the server.")));
+	if (!LWLockConditionalAcquire(nodedb_shared->command_lock, LW_EXCLUSIVE))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("another session is changing the cluster from this node"),
+				 errhint("Try again when it has finished.")));
+	c = &nodedb_shared->command;
+	if (c->kind != COMMAND_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("an earlier command, whose session is gone, is still under way"),
+				 errhint("Try again in half a minute.")));
+	pg_atomic_write_u32(&c->done, 0);
+	c->pid = MyProcPid;
+	c->pgprocno = MyProc->pgprocno;
+	return c;
+}
+
+/*
+ * Hand it over and wait. The lock is held meanwhile; LWLockAcquire holds off interrupts, so cancels are looked at by hand: the command itself goes
+ * on, only nobody waits for it.
+ */
+static char *
+run_command(NodedbCommand *c, CommandKind kind)
+{
+	char	   *text;
+	NdStatus	status;
+
+	pg_write_barrier();
+	c->kind = kind;
+	SetLatch(nodedb_shared->raft_latch);
+	while (pg_atomic_read_u32(&c->done) == 0)
+	{
+		if (QueryCancelPending || ProcDiePending)
+		{
+			LWLockRelease(nodedb_shared->command_lock);
+			CHECK_FOR_INTERRUPTS();
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	pg_read_barrier();
+	text = pstrdup(c->text);
+	status = c->status;
+	explicit_bzero(c->token, sizeof(c->token));
+	explicit_bzero(c->text, sizeof(c->text));
+	LWLockRelease(nodedb_shared->command_lock);
+	if (status != ND_OK)
+		ereport(ERROR, (errcode(nodedb_sqlstate(status)), errmsg("%s", text)));
+	return text;
+}
+
+static void
+fill_name(NodedbCommand *c, FunctionCallInfo fcinfo, int arg)
+{
+	if (!PG_ARGISNULL(arg))
+		copy_text(c->name, sizeof(c->name), PG_GETARG_TEXT_PP(arg), "the node's name");
+	else if (cluster_name != NULL && cluster_name[0] != '\0')
+		strlcpy(c->name, cluster_name, sizeof(c->name));
+	else
+		strlcpy(c->name, nodedb_listen, sizeof(c->name));
+}
+
+static void
+set_default_access_method(void)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "ALTER DATABASE %s SET default_table_access_method = nodedb", quote_identifier(nodedb_database));
+	SPI_connect();
+	if (SPI_execute(sql.data, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not set default_table_access_method");
+	SPI_finish();
+	/* This session, too. */
+	(void) set_config_option("default_table_access_method", "nodedb", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+}
+
+Datum
+nodedb_init_cluster(PG_FUNCTION_ARGS)
+{
+	NodedbCommand *c;
+	int			groups = PG_ARGISNULL(1) ? 1 : PG_GETARG_INT32(1);
+	char	   *token;
+
+	if (groups < 1 || groups >= nodedb_shared->max_groups)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("data_groups must be between 1 and %u", nodedb_shared->max_groups - 1),
+				 errhint("nodedb.max_groups sets the upper limit.")));
+	c = begin_command();
+	fill_name(c, fcinfo, 0);
+	c->data_groups = groups;
+	token = run_command(c, COMMAND_INIT);
+	if (PG_ARGISNULL(2) || PG_GETARG_BOOL(2))
+		set_default_access_method();
+	PG_RETURN_TEXT_P(cstring_to_text(token));
+}
+
+static void
+refuse_existing_tables(void)
+{
+	SPI_connect();
+	if (SPI_execute("SELECT c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'nodedb' AND c.relkind IN ('r', 'm') LIMIT 1",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for distributed tables");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database already holds the distributed table %s", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("A joining node gets all distributed tables from the cluster: join from a new, empty database.")));
+	SPI_finish();
+}
+
+static bool
+is_voter(void)
+{
+	bool		voter = false;
+
+	LWLockAcquire(nodedb_shared->status_lock, LW_SHARED);
+	for (uint32 i = 0; i < nodedb_shared->n_members; i++)
+		if (nodedb_shared->members[i].node == nodedb_shared->self && nodedb_shared->members[i].role == RAFT_VOTER)
+			voter = true;
+	LWLockRelease(nodedb_shared->status_lock);
+	return voter;
+}
+
+Datum
+nodedb_join_cluster(PG_FUNCTION_ARGS)
+{
+	NodedbCommand *c;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("seed and token must be given")));
+	refuse_existing_tables();
+	c = begin_command();
+	fill_name(c, fcinfo, 2);
+	copy_text(c->address, sizeof(c->address), PG_GETARG_TEXT_PP(0), "the seed address");
+	copy_text(c->token, sizeof(c->token), PG_GETARG_TEXT_PP(1), "the token");
+	(void) run_command(c, COMMAND_JOIN);
+	if (PG_ARGISNULL(3) || PG_GETARG_BOOL(3))
+		set_default_access_method();
+	/* The cluster promotes the new node when it has caught up. A cancel here leaves a node that goes on by itself. */
+	while (!is_voter())
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	PG_RETURN_INT32((int32) nodedb_shared->self);
+}
+
+Datum
+nodedb_remove_node(PG_FUNCTION_ARGS)
+{
+	NodedbCommand *c = begin_command();
+
+	c->node = (NdNodeId) PG_GETARG_INT32(0);
+	(void) run_command(c, COMMAND_REMOVE);
+	PG_RETURN_VOID();
+}
+
+Datum
+nodedb_transfer_leadership(PG_FUNCTION_ARGS)
+{
+	NodedbCommand *c = begin_command();
+
+	c->group = (NdGroupId) PG_GETARG_INT32(0);
+	c->node = (NdNodeId) PG_GETARG_INT32(1);
+	(void) run_command(c, COMMAND_TRANSFER);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,269 @@
+/*
+ * views.c: SQL functions that show the cluster: copies of what the raft worker publishes in shared memory.
+ */
+#include "../nodedb.h"
+
+#include "../session/wait.h"
+#include "../shmem.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(nodedb_status);
+PG_FUNCTION_INFO_V1(nodedb_show_nodes);
+PG_FUNCTION_INFO_V1(nodedb_show_groups);
+PG_FUNCTION_INFO_V1(nodedb_show_metrics);
+PG_FUNCTION_INFO_V1(nodedb_applied_index);
+PG_FUNCTION_INFO_V1(nodedb_wait_applied);
+
+static void
+require_loaded(void)
+{
+	if (nodedb_shared == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("nodedb must be loaded at server start"),
+				 errhint("Add nodedb to shared_preload_libraries and restart the server.")));
+}
+
+static const char *
+member_state_text(MemberState state)
+{
+	switch (state)
+	{
+		case MEMBER_NONE:
+			return "not in a cluster";
+		case MEMBER_STARTING:
+			return "starting";
+		case MEMBER_RUNNING:
+			return "running";
+		case MEMBER_QUARANTINED:
+			return "QUARANTINED";
+		case MEMBER_FAILED:
+			return "FAILED";
+	}
+	return "?";
+}
+
+static NdGroupId
+check_group(int32 group)
+{
+	require_loaded();
+	if (group < 0 || group >= pg_atomic_read_u32(&nodedb_shared->n_groups))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no group %d on this node", group),
+				 errhint("See nodedb.groups.")));
+	return (NdGroupId) group;
+}
+
+static const char *
+name_of(NdNodeId node)			/* under status_lock */
+{
+	for (uint32 i = 0; i < nodedb_shared->n_members; i++)
+		if (nodedb_shared->members[i].node == node)
+			return nodedb_shared->members[i].name;
+	return "?";
+}
+
+Datum
+nodedb_status(PG_FUNCTION_ARGS)
+{
+	NodedbShared *s;
+	StringInfoData out;
+	MemberState state;
+	uint32		connected = 0,
+				voters = 0;
+
+	require_loaded();
+	s = nodedb_shared;
+	initStringInfo(&out);
+	state = (MemberState) pg_atomic_read_u32(&s->member_state);
+	LWLockAcquire(s->status_lock, LW_SHARED);
+	if (state == MEMBER_NONE)
+		appendStringInfoString(&out, "not in a cluster: call nodedb.init_cluster() to found one, or nodedb.join_cluster() to join one");
+	else
+	{
+		for (uint32 i = 0; i < s->n_members; i++)
+			if (s->members[i].role == RAFT_VOTER)
+			{
+				voters++;
+				connected += s->member_connected[i];
+			}
+		appendStringInfo(&out, "node %u \"%s\" of cluster %016llx: %s", s->self, name_of(s->self), (unsigned long long) s->cluster_id, member_state_text(state));
+		if (state != MEMBER_RUNNING)
+			appendStringInfo(&out, " (%s)", s->state_text);
+		appendStringInfo(&out, "\nnodes: %u of %u voters connected%s", connected, voters,
+						 voters > 0 && connected <= voters / 2 ? " - NO MAJORITY: writes and strong reads fail until more nodes are back" : "");
+		for (uint32 i = 0; i < s->n_members; i++)
+			appendStringInfo(&out, "\n  %-3u %-20s %-24s %-8s %s", s->members[i].node, s->members[i].name, s->members[i].address,
+							 s->members[i].role == RAFT_VOTER ? "voter" : "learner",
+							 s->members[i].node == s->self ? "this node" : s->member_connected[i] ? "connected" : "NOT CONNECTED");
+		for (uint32 g = 0; g < pg_atomic_read_u32(&s->n_groups); g++)
+		{
+			NodeGroupStatus *gs = &nodedb_groups[g].status;
+			uint64		applied = nodedb_watermark(g);
+
+			appendStringInfo(&out, "\ngroup %u%s: ", g, g == ND_GROUP_META ? " (metadata)" : "");
+			if (gs->raft.leader == 0)
+				appendStringInfoString(&out, "NO LEADER");
+			else
+				appendStringInfo(&out, "leader %u \"%s\"", gs->raft.leader, name_of(gs->raft.leader));
+			appendStringInfo(&out, ", term " UINT64_FORMAT ", committed " UINT64_FORMAT ", applied here " UINT64_FORMAT, gs->raft.term, gs->raft.commit, applied);
+			if (gs->raft.commit > applied)
+				appendStringInfo(&out, " (" UINT64_FORMAT " behind)", gs->raft.commit - applied);
+			if (gs->frozen)
+				appendStringInfoString(&out, " - FROZEN: see the server log");
+			if (gs->alarm)
+				appendStringInfoString(&out, " - ALARM: see the server log");
+		}
+	}
+	LWLockRelease(s->status_lock);
+	PG_RETURN_TEXT_P(cstring_to_text(out.data));
+}
+
+Datum
+nodedb_show_nodes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	uint32		n;
+	NodeMember *members;
+	bool	   *connected;
+
+	require_loaded();
+	InitMaterializedSRF(fcinfo, 0);
+	members = palloc(sizeof(NodeMember) * RAFT_MEMBERS_MAX);
+	connected = palloc(sizeof(bool) * RAFT_MEMBERS_MAX);
+	LWLockAcquire(nodedb_shared->status_lock, LW_SHARED);
+	n = nodedb_shared->n_members;
+	memcpy(members, nodedb_shared->members, sizeof(NodeMember) * n);
+	memcpy(connected, nodedb_shared->member_connected, sizeof(bool) * n);
+	LWLockRelease(nodedb_shared->status_lock);
+	for (uint32 i = 0; i < n; i++)
+	{
+		Datum		values[6];
+		bool		nulls[6] = {false};
+
+		values[0] = Int32GetDatum((int32) members[i].node);
+		values[1] = CStringGetTextDatum(members[i].name);
+		values[2] = CStringGetTextDatum(members[i].address);
+		values[3] = CStringGetTextDatum(members[i].leaving ? "leaving" : members[i].role == RAFT_VOTER ? "voter" : "learner");
+		values[4] = BoolGetDatum(members[i].node == nodedb_shared->self);
+		values[5] = BoolGetDatum(connected[i]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static const char *
+role_text(RaftState state)
+{
+	switch (state)
+	{
+		case RAFT_FOLLOWER:
+			return "follower";
+		case RAFT_PRECANDIDATE:
+			return "precandidate";
+		case RAFT_CANDIDATE:
+			return "candidate";
+		case RAFT_LEADER:
+			return "leader";
+	}
+	return "?";
+}
+
+Datum
+nodedb_show_groups(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemberState state;
+
+	require_loaded();
+	InitMaterializedSRF(fcinfo, 0);
+	state = (MemberState) pg_atomic_read_u32(&nodedb_shared->member_state);
+	for (uint32 g = 0; g < pg_atomic_read_u32(&nodedb_shared->n_groups); g++)
+	{
+		NodeGroupStatus gs;
+		Datum		values[14];
+		bool		nulls[14] = {false};
+		uint64		applied = nodedb_watermark(g);
+
+		LWLockAcquire(nodedb_shared->status_lock, LW_SHARED);
+		gs = nodedb_groups[g].status;
+		LWLockRelease(nodedb_shared->status_lock);
+		values[0] = Int32GetDatum((int32) g);
+		values[1] = Int32GetDatum((int32) gs.raft.leader);
+		nulls[1] = gs.raft.leader == 0;
+		values[2] = Int64GetDatum((int64) gs.raft.term);
+		values[3] = CStringGetTextDatum(role_text(gs.raft.state));
+		values[4] = Int64GetDatum((int64) gs.raft.first_index);
+		values[5] = Int64GetDatum((int64) gs.raft.last_index);
+		values[6] = Int64GetDatum((int64) gs.raft.commit);
+		values[7] = Int64GetDatum((int64) applied);
+		values[8] = Int64GetDatum((int64) pg_atomic_read_u64(&nodedb_groups[g].durable));
+		values[9] = Int64GetDatum(gs.raft.commit > applied ? (int64) (gs.raft.commit - applied) : 0);
+		values[10] = Int64GetDatum((int64) gs.certifier.keys);
+		values[11] = Int64GetDatum((int64) gs.certifier.reservations);
+		values[12] = CStringGetTextDatum(psprintf("%016llx at %llu", (unsigned long long) gs.certifier_checksum, (unsigned long long) gs.checksum_index));
+		values[13] = CStringGetTextDatum(gs.frozen ? "frozen" : gs.alarm ? "alarm" : state == MEMBER_RUNNING ? "ok" : member_state_text(state));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+nodedb_show_metrics(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	NodedbShared *s;
+
+	require_loaded();
+	s = nodedb_shared;
+	InitMaterializedSRF(fcinfo, 0);
+	{
+		const struct
+		{
+			const char *name;
+			uint64		value;
+			const char *help;
+		}			metrics[] = {
+			{"nodedb_member_state", pg_atomic_read_u32(&s->member_state), "0 no cluster, 1 starting, 2 running, 3 quarantined, 4 failed"},
+			{"nodedb_commits_local_total", pg_atomic_read_u64(&s->commits_local), "transactions of this node's clients that went through the log and committed"},
+			{"nodedb_entries_applied_total", pg_atomic_read_u64(&s->commits_applied), "entries that the applier brought into local tables"},
+			{"nodedb_conflicts_total", pg_atomic_read_u64(&s->aborts_conflict), "transactions of this node's clients that the log refused (40001)"},
+			{"nodedb_handed_over_total", pg_atomic_read_u64(&s->handed_over), "certified transactions whose backend failed and that the applier applied"},
+			{"nodedb_kicked_total", pg_atomic_read_u64(&s->kicked), "local transactions told to give way to the applier (40001)"},
+			{"nodedb_demoted_total", pg_atomic_read_u64(&s->demoted), "proposed local transactions that gave way to the applier (40003)"},
+			{"nodedb_apply_retries_total", pg_atomic_read_u64(&s->apply_retries), "batches that the applier rolled back and tried again"},
+			{"nodedb_tickets_open", pg_atomic_read_u64(&s->tickets_end) - pg_atomic_read_u64(&s->turn), "committed entries not yet applied here"},
+		};
+
+		for (int i = 0; i < lengthof(metrics); i++)
+		{
+			Datum		values[3];
+			bool		nulls[3] = {false};
+
+			values[0] = CStringGetTextDatum(metrics[i].name);
+			values[1] = Int64GetDatum((int64) metrics[i].value);
+			values[2] = CStringGetTextDatum(metrics[i].help);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+	return (Datum) 0;
+}
+
+Datum
+nodedb_applied_index(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64((int64) nodedb_watermark(check_group(PG_GETARG_INT32(0))));
+}
+
+Datum
+nodedb_wait_applied(PG_FUNCTION_ARGS)
+{
+	wait_watermark(check_group(PG_GETARG_INT32(0)), (uint64) PG_GETARG_INT64(1), PG_GETARG_INT32(2));
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,237 @@
+/*
+ * guard.c: the background worker that keeps the applier free and follows durability. It has shared memory only, no database.
+ *
+ * Kick-out (DESIGN.md, section 5, rule 8): while the applier waits for a lock, whoever holds it is looked at every few milliseconds:
+ *   holder of an earlier ticket            left alone: it commits in its turn
+ *   certified, with a later ticket         demoted at once, and logged: a gap in "certified entries never block each other"
+ *   proposed, no verdict yet               given DEMOTE_MS (its verdict is most likely an abort for this very conflict), then demoted
+ *   not proposed, has touched a distributed table   doomed: 40001; told again until the lock is gone; after TERMINATE_MS its connection is ended
+ *   only reads (blocks a schema change)    given READER_GRACE_MS, then the same
+ *
+ * Durability: effects up to a watermark are durable once WAL is flushed up to a position taken after the watermark was read.
+ */
+#include "../shmem.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/lock.h"
+#include "storage/procarray.h"
+#include "storage/procsignal.h"
+#include "storage/sinval.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define POLL_MS 5
+#define IDLE_MS 100
+#define DEMOTE_MS 1000
+#define READER_GRACE_MS 2000
+#define TERMINATE_MS 2000
+#define FORCE_FLUSH_MS 5000
+
+PGDLLEXPORT void nodedb_guard_main(Datum arg);
+
+/* ---- kick-out ---- */
+
+static void
+kick(int pid, int backend_id, Oid database, bool holds_write_lock)
+{
+	NodedbSlot *slot = &nodedb_slots[backend_id - 1];
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	TimestampTz now = GetCurrentTimestamp();
+	uint64		word = pg_atomic_read_u64(&slot->word);
+	SlotState	state = slot_state(word);
+	LocalTransactionId lxid;
+	long		since;
+	bool		first;
+	SharedInvalidationMessage message;
+
+	if (proc == NULL || (lxid = proc->lxid) == InvalidLocalTransactionId)
+		return;
+
+	if (slot->pid == pid && state == SLOT_GRANTED && slot->kind == ENTRY_TXN)
+	{
+		if (slot->ticket < pg_atomic_read_u64(&nodedb_shared->turn) + 1)
+			return;
+		if (slot->demoted_request != word >> 8 && slot->ticket > pg_atomic_read_u64(&nodedb_shared->applier_ticket))
+		{
+			slot->demoted_request = word >> 8;
+			pg_atomic_fetch_add_u64(&nodedb_shared->demoted, 1);
+			ereport(LOG,
+					(errmsg("nodedb: process %d, certified with ticket " UINT64_FORMAT ", blocks ticket " UINT64_FORMAT " and is demoted",
+							pid, slot->ticket, pg_atomic_read_u64(&nodedb_shared->turn)),
+					 errdetail("Certified transactions should never block each other; this one held a lock that is no certification key."),
+					 errhint("Please report this.")));
+			SetLatch(&proc->procLatch);
+		}
+		return;
+	}
+
+	SpinLockAcquire(&slot->kick_lock);
+	first = slot->pid != pid || slot->kicks == 0 || (slot->doomed_lxid != 0 && slot->doomed_lxid != lxid);
+	if (first)
+		slot->kicked_at = now;
+	slot->kicks = first ? 1 : slot->kicks + 1;
+	since = TimestampDifferenceMilliseconds(slot->kicked_at, now);
+	if (slot->pid == pid && slot->lxid == lxid && (holds_write_lock || since >= READER_GRACE_MS) &&
+		state != SLOT_SUBMITTED && state != SLOT_TAKEN)
+		slot->doomed_lxid = lxid;
+	SpinLockRelease(&slot->kick_lock);
+
+	if (slot->pid == pid && (state == SLOT_SUBMITTED || state == SLOT_TAKEN))
+	{
+		if (since >= DEMOTE_MS && slot->demoted_request != word >> 8)
+		{
+			slot->demoted_request = word >> 8;
+			pg_atomic_fetch_add_u64(&nodedb_shared->demoted, 1);
+			SetLatch(&proc->procLatch);
+		}
+		return;
+	}
+	if (!holds_write_lock && since < READER_GRACE_MS)
+		return;
+	if (first)
+		pg_atomic_fetch_add_u64(&nodedb_shared->kicked, 1);
+	kill(pid, since >= TERMINATE_MS + (holds_write_lock ? 0 : READER_GRACE_MS) ? SIGTERM : SIGINT);
+	/* Idle in transaction: SIGINT is ignored there; make it process invalidations, which runs our callback. */
+	memset(&message, 0, sizeof(message));
+	message.rc.id = SHAREDINVALRELCACHE_ID;
+	message.rc.dbId = database;
+	message.rc.relId = 1;		/* no such relation */
+	SendSharedInvalidMessages(&message, 1);
+	(void) SendProcSignal(pid, PROCSIG_CATCHUP_INTERRUPT, proc->backendId);
+}
+
+/* Is the applier waiting for a lock, and whose? Returns true while it waits. */
+static bool
+free_applier(void)
+{
+	int			applier = nodedb_shared->applier_pid;
+	PGPROC	   *proc = applier ? BackendPidGetProc(applier) : NULL;
+	BlockedProcsData *blocked;
+
+	if (proc == NULL || proc->waitLock == NULL)
+		return false;
+	blocked = GetBlockerStatusData(applier);
+	for (int i = 0; i < blocked->nprocs; i++)
+	{
+		BlockedProcData *b = &blocked->procs[i];
+		LockInstanceData *wanted = NULL;
+
+		for (int j = 0; j < b->num_locks; j++)
+		{
+			LockInstanceData *l = &blocked->locks[b->first_lock + j];
+
+			if (l->pid == b->pid && l->waitLockMode != NoLock)
+				wanted = l;
+		}
+		for (int j = 0; wanted != NULL && j < b->num_locks; j++)
+		{
+			LockInstanceData *l = &blocked->locks[b->first_lock + j];
+			PGPROC	   *holder;
+			bool		conflicts = false;
+
+			if (l->pid == b->pid || l->holdMask == 0)
+				continue;
+			for (LOCKMODE m = 1; m <= MaxLockMode; m++)
+				if ((l->holdMask & LOCKBIT_ON(m)) && DoLockModesConflict(m, wanted->waitLockMode))
+					conflicts = true;
+			holder = conflicts ? BackendPidGetProc(l->pid) : NULL;
+			if (holder == NULL || holder->backendId == InvalidBackendId)
+				continue;
+			kick(l->pid, holder->backendId, holder->databaseId,
+				 l->locktag.locktag_type != LOCKTAG_RELATION || (l->holdMask & ~(LOCKBIT_ON(AccessShareLock) | LOCKBIT_ON(RowShareLock))) != 0);
+		}
+	}
+	return true;
+}
+
+/* ---- durability ---- */
+
+static struct
+{
+	bool		waiting;
+	XLogRecPtr	lsn;
+	TimestampTz since;
+	uint64	   *watermarks;
+} durable;
+
+static void
+follow_durability(void)
+{
+	uint32		n = pg_atomic_read_u32(&nodedb_shared->n_groups);
+
+	if (durable.waiting)
+	{
+		if (GetFlushRecPtr(NULL) < durable.lsn)
+		{
+			if (!TimestampDifferenceExceeds(durable.since, GetCurrentTimestamp(), FORCE_FLUSH_MS))
+				return;
+			XLogFlush(durable.lsn);
+		}
+		for (uint32 g = 0; g < n; g++)
+			pg_atomic_write_u64(&nodedb_groups[g].durable, durable.watermarks[g]);
+		durable.waiting = false;
+	}
+	for (uint32 g = 0; g < n; g++)
+	{
+		durable.watermarks[g] = nodedb_watermark(g);
+		if (durable.watermarks[g] != pg_atomic_read_u64(&nodedb_groups[g].durable))
+			durable.waiting = true;
+	}
+	if (durable.waiting)
+	{
+		/* Sampled after the watermarks: every commit that moved them has its record before this position. */
+		pg_memory_barrier();
+		durable.lsn = GetXLogInsertRecPtr();
+		durable.since = GetCurrentTimestamp();
+	}
+}
+
+static void
+at_exit(int code, Datum arg)
+{
+	nodedb_shared->guard_latch = NULL;
+}
+
+void
+nodedb_guard_main(Datum arg)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	nodedb_shared->guard_latch = MyLatch;
+	before_shmem_exit(at_exit, (Datum) 0);
+	/* Process life. */
+	durable.watermarks = MemoryContextAllocZero(TopMemoryContext, sizeof(uint64) * nodedb_shared->max_groups);
+	context = AllocSetContextCreate(TopMemoryContext, "nodedb guard", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+
+	while (!ShutdownRequestPending)
+	{
+		bool		blocked;
+		bool		busy = pg_atomic_read_u64(&nodedb_shared->applier_ticket) != 0;
+
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		MemoryContextReset(context);
+		blocked = busy && free_applier();
+		follow_durability();
+		/* The applier sets this latch when it begins work after a pause. */
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, blocked || busy ? POLL_MS : IDLE_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	/* Exit code 0 would mean "never restart"; during a shutdown nobody restarts us. */
+	proc_exit(1);
+}

@@ -1,0 +1,53 @@
+/*
+ * raft_worker.h: what the files of the raft worker share. All of it runs in the raft worker's process, on its main thread.
+ */
+#ifndef NODEDB_RAFT_WORKER_H
+#define NODEDB_RAFT_WORKER_H
+
+#include "../shmem.h"
+
+#define TICK_MS 20
+#define CERTIFIER_KEYS_MAX 4000000
+#define CERTIFIER_IDS_MAX 1000000
+
+typedef struct RaftWorker
+{
+	Vfs		   *vfs;
+	Store	   *store;
+	Node	   *node;			/* NULL until this server is a member */
+	Transport  *transport;
+	StoreIdentity identity;
+	CertifierLimits limits;
+	char		dir[MAXPGPATH];
+	bool		ring_full;		/* a delivery waits for room */
+	bool		changed;		/* the status in shared memory is stale */
+	bool		alarmed;		/* the store failed, and that was said */
+} RaftWorker;
+
+extern RaftWorker rw;
+
+/* raft_worker.c */
+extern void raft_worker_start_node(const WireMember *seeds, uint32 n_seeds);	/* identity is in rw; ereports */
+extern void raft_worker_log(void *ctx, int level, const char *text);
+extern Transport *raft_worker_connect(NdNodeId self, uint64 cluster_id, uint32 incarnation, const char *listen);
+
+/* raft_worker_requests.c: backends' requests and their answers, tickets, reads, look-ups */
+extern void requests_init(void);
+extern void requests_take(void);
+extern void requests_reads(void);
+extern void requests_finds(void);
+extern NdStatus requests_deliver(void *ctx, const NodeDelivery *d);
+extern void requests_failed(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason);
+extern void requests_read_done(void *ctx, NdGroupId group, uint64_t token, NdStatus status, uint64_t index);
+
+/* raft_worker_command.c: founding, joining, membership */
+extern void command_run(void);	/* look at the command in shared memory and move it on */
+extern void command_request(void *ctx, uint64_t request_id, const uint8_t *data, size_t len);
+extern void command_answer(void *ctx, uint64_t request_id, bool ok, const uint8_t *data, size_t len);
+extern void command_tick(void);
+
+/* raft_worker_status.c */
+extern void status_publish(void);
+extern void status_state(MemberState state, const char *fmt,...) pg_attribute_printf(2, 3);
+
+#endif

@@ -1,0 +1,425 @@
+/*
+ * raft_worker_command.c: founding a cluster, joining one, answering those who join, membership changes: commands that a backend leaves in shared memory.
+ *
+ * Founding and joining write, in this order: identity file, log with its groups. A crash between the two leaves an identity without groups, which the
+ * next start removes. Joining again with the same name and address gives the same node id (wire.h), so a crash at any point is mended by calling again.
+ */
+#include "raft_worker.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#define TOKEN_PREFIX "ndb1"
+#define JOIN_TRIES_MS 30000
+
+typedef struct Visitor
+{
+	uint64		request_id;		/* 0 = free */
+	uint8	   *data;
+	size_t		len;
+} Visitor;
+
+#define VISITORS 16
+
+static Visitor visitors[VISITORS];
+
+/* The command under way. */
+static struct
+{
+	bool		active;
+	bool		asked;			/* JOIN: a request is under way */
+	uint64		request_id;
+	int			wait_ticks;		/* JOIN: before asking again */
+	int			ticks_left;
+	char		address[ND_ADDRESS_MAX];
+	uint64		cluster_id;
+	char		secret[64];
+	bool		accepted;
+	WireJoinAnswer join;
+} cmd;
+
+static void
+finish(NdStatus status, const char *fmt,...) pg_attribute_printf(2, 3);
+
+static void
+finish(NdStatus status, const char *fmt,...)
+{
+	NodedbCommand *c = &nodedb_shared->command;
+	va_list		args;
+
+	c->status = status;
+	va_start(args, fmt);
+	vsnprintf(c->text, sizeof(c->text), fmt, args);
+	va_end(args);
+	explicit_bzero(cmd.secret, sizeof(cmd.secret));
+	cmd.active = false;
+	c->kind = COMMAND_NONE;
+	pg_write_barrier();
+	pg_atomic_write_u32(&c->done, 1);
+	SetLatch(&ProcGlobal->allProcs[c->pgprocno].procLatch);
+}
+
+static void
+open_new_store(void)
+{
+	StoreConfig config;
+	char		error[512] = "";
+	NdStatus	status = store_identity_write(rw.vfs, rw.dir, &rw.identity);
+
+	if (status == ND_OK)
+	{
+		memset(&config, 0, sizeof(config));
+		config.dir = rw.dir;
+		config.cluster_id = rw.identity.cluster_id;
+		config.node = rw.identity.node;
+		config.segment_bytes = (uint64) nodedb_segment_size << 20;
+		config.cache_bytes = (uint64) nodedb_log_cache << 20;
+		config.record_bytes_max = 12 << 20;
+		status = store_open(rw.vfs, &config, &rw.store, error, sizeof(error));
+	}
+	if (status == ND_OK && store_groups(rw.store, NULL, 0) > 0)
+	{
+		store_close(rw.store);
+		rw.store = NULL;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the log directory \"%s\" already holds a log", rw.dir),
+				 errhint("Remove it if it is left over from another cluster.")));
+	}
+	if (status != ND_OK)
+		ereport(ERROR,
+				(errcode(nodedb_sqlstate(status)),
+				 errmsg("could not create the replicated log: %s", error[0] ? error : nd_status_text(status))));
+}
+
+static void
+set_self(WireMember *m, const char *name, NdNodeId node)
+{
+	memset(m, 0, sizeof(*m));
+	m->node = node;
+	m->role = RAFT_VOTER;
+	strlcpy(m->name, name, sizeof(m->name));
+	strlcpy(m->address, nodedb_listen, sizeof(m->address));
+	m->host_id = GetSystemIdentifier();
+}
+
+/* ---- founding ---- */
+
+static void
+random_hex(char *out, int bytes)
+{
+	uint8		raw[32];
+
+	if (!pg_strong_random(raw, bytes))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
+	for (int i = 0; i < bytes; i++)
+		sprintf(out + 2 * i, "%02x", raw[i]);
+	explicit_bzero(raw, sizeof(raw));
+}
+
+static void
+run_init(NodedbCommand *c)
+{
+	NdStatus	status;
+
+	if (!cmd.active)
+	{
+		WireMember	self;
+
+		if (rw.node != NULL)
+		{
+			finish(ND_INVALID, "this server already is node %u of a cluster", nodedb_shared->self);
+			return;
+		}
+		memset(&cmd, 0, sizeof(cmd));
+		cmd.active = true;
+		if (!pg_strong_random(&cmd.cluster_id, sizeof(cmd.cluster_id)))
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
+		random_hex(cmd.secret, 16);
+		rw.transport = raft_worker_connect(1, cmd.cluster_id, 1, nodedb_listen);
+		memset(&rw.identity, 0, sizeof(rw.identity));
+		rw.identity.cluster_id = cmd.cluster_id;
+		rw.identity.node = 1;
+		rw.identity.incarnation = 1;
+		rw.identity.host_id = GetSystemIdentifier();
+		open_new_store();
+		set_self(&self, c->name, 1);
+		status = node_bootstrap(rw.store, &self, c->data_groups);
+		if (status != ND_OK)
+			ereport(ERROR, (errcode(nodedb_sqlstate(status)), errmsg("could not found the cluster: %s", nd_status_text(status))));
+		raft_worker_start_node(NULL, 0);
+	}
+	/* The token's hash goes through the log of the metadata group: wait until it is in force. */
+	status = node_set_token(rw.node, cmd.secret, strlen(cmd.secret));
+	if (status == ND_OK)
+		finish(ND_OK, TOKEN_PREFIX ".%016llx.%s", (unsigned long long) cmd.cluster_id, cmd.secret);
+	else if (status != ND_BUSY && status != ND_NOTLEADER && status != ND_NOLEADER)
+		finish(status, "could not store the join token: %s", nd_status_text(status));
+}
+
+/* ---- joining ---- */
+
+static bool
+parse_token(const char *token)
+{
+	unsigned long long id;
+	char		secret[64];
+
+	if (sscanf(token, TOKEN_PREFIX ".%16llx.%63[0-9a-f]", &id, secret) != 2)
+		return false;
+	cmd.cluster_id = id;
+	strlcpy(cmd.secret, secret, sizeof(cmd.secret));
+	explicit_bzero(secret, sizeof(secret));
+	return true;
+}
+
+static void
+ask_to_join(NodedbCommand *c)
+{
+	WireJoinRequest request;
+	NdBuf		bytes;
+
+	memset(&request, 0, sizeof(request));
+	strlcpy(request.token, cmd.secret, sizeof(request.token));
+	strlcpy(request.name, c->name, sizeof(request.name));
+	strlcpy(request.address, nodedb_listen, sizeof(request.address));
+	request.host_id = GetSystemIdentifier();
+	request.format_min = ENTRY_FORMAT;
+	request.format_max = ENTRY_FORMAT;
+	nd_buf_init(&bytes);
+	if (wire_encode_join_request(&request, &bytes) == ND_OK && !bytes.failed &&
+		rw.transport->ops->request(rw.transport, cmd.address, ++cmd.request_id, bytes.data, bytes.len, 5000) == ND_OK)
+		cmd.asked = true;
+	nd_buf_free(&bytes);
+	explicit_bzero(&request, sizeof(request));
+}
+
+static void
+become_member(void)
+{
+	NdStatus	status;
+
+	rw.transport->ops->destroy(rw.transport);
+	rw.transport = NULL;
+	rw.transport = raft_worker_connect(cmd.join.node, cmd.cluster_id, 1, nodedb_listen);
+	memset(&rw.identity, 0, sizeof(rw.identity));
+	rw.identity.cluster_id = cmd.cluster_id;
+	rw.identity.node = cmd.join.node;
+	rw.identity.incarnation = 1;
+	rw.identity.host_id = GetSystemIdentifier();
+	rw.limits.keys_max = cmd.join.certifier_keys_max;
+	rw.limits.ids_max = cmd.join.certifier_ids_max;
+	open_new_store();
+	status = node_bootstrap_joining(rw.store, cmd.join.n_data_groups);
+	if (status != ND_OK)
+		ereport(ERROR, (errcode(nodedb_sqlstate(status)), errmsg("could not join the cluster: %s", nd_status_text(status))));
+	raft_worker_start_node(cmd.join.members, cmd.join.n_members);
+}
+
+static void
+run_join(NodedbCommand *c)
+{
+	if (!cmd.active)
+	{
+		if (rw.node != NULL)
+		{
+			finish(ND_INVALID, "this server already is node %u of a cluster", nodedb_shared->self);
+			return;
+		}
+		memset(&cmd, 0, sizeof(cmd));
+		if (!parse_token(c->token))
+		{
+			finish(ND_INVALID, "this is no join token; nodedb.init_cluster() returned it");
+			return;
+		}
+		cmd.active = true;
+		cmd.ticks_left = JOIN_TRIES_MS / TICK_MS;
+		strlcpy(cmd.address, c->address, sizeof(cmd.address));
+		rw.transport = raft_worker_connect(0, cmd.cluster_id, 0, NULL);
+	}
+	if (cmd.accepted)
+	{
+		cmd.accepted = false;
+		become_member();
+		finish(ND_OK, "%u", nodedb_shared->self);
+		return;
+	}
+	if (!cmd.asked && cmd.wait_ticks <= 0)
+		ask_to_join(c);
+	if (cmd.ticks_left <= 0)
+	{
+		rw.transport->ops->destroy(rw.transport);
+		rw.transport = NULL;
+		finish(ND_NOLEADER, "could not get an answer from a cluster at \"%s\" within %d s", cmd.address, JOIN_TRIES_MS / 1000);
+	}
+}
+
+void
+command_answer(void *ctx, uint64_t request_id, bool ok, const uint8_t *data, size_t len)
+{
+	if (!cmd.active || !cmd.asked || request_id != cmd.request_id)
+		return;
+	cmd.asked = false;
+	cmd.wait_ticks = 200 / TICK_MS;
+	if (!ok || wire_decode_join_answer(data, len, &cmd.join) != ND_OK)
+	{
+		/* The node asked may be down, or the leader that it named: begin again with the seed. */
+		strlcpy(cmd.address, nodedb_shared->command.address, sizeof(cmd.address));
+		return;
+	}
+	switch (cmd.join.kind)
+	{
+		case WIRE_JOIN_ACCEPTED:
+			cmd.accepted = true;
+			break;
+		case WIRE_JOIN_REFUSED:
+			rw.transport->ops->destroy(rw.transport);
+			rw.transport = NULL;
+			finish(ND_WRONG_CLUSTER, "%s", cmd.join.text);
+			break;
+		case WIRE_JOIN_ELSEWHERE:
+			if (cmd.join.leader_address[0] != '\0')
+			{
+				strlcpy(cmd.address, cmd.join.leader_address, sizeof(cmd.address));
+				cmd.wait_ticks = 0;
+			}
+			break;
+		case WIRE_JOIN_LATER:
+			break;
+	}
+}
+
+/* ---- answering those who join ---- */
+
+static bool
+answer_visitor(uint64 request_id, const uint8 *data, size_t len)
+{
+	NdBuf		answer;
+	NdStatus	status;
+
+	nd_buf_init(&answer);
+	status = node_handle_join(rw.node, data, len, &answer);
+	if (status == ND_OK && !answer.failed)
+		(void) rw.transport->ops->answer(rw.transport, request_id, answer.data, answer.len);
+	else if (status != ND_BUSY)
+		(void) rw.transport->ops->answer(rw.transport, request_id, NULL, 0);
+	nd_buf_free(&answer);
+	return status != ND_BUSY;
+}
+
+void
+command_request(void *ctx, uint64_t request_id, const uint8_t *data, size_t len)
+{
+	if (rw.node == NULL)
+	{
+		(void) rw.transport->ops->answer(rw.transport, request_id, NULL, 0);
+		return;
+	}
+	if (answer_visitor(request_id, data, len))
+		return;
+	for (int i = 0; i < VISITORS; i++)
+		if (visitors[i].request_id == 0)
+		{
+			visitors[i].data = nd_alloc(len);
+			if (visitors[i].data == NULL)
+				break;
+			memcpy(visitors[i].data, data, len);
+			visitors[i].len = len;
+			visitors[i].request_id = request_id;
+			return;
+		}
+	(void) rw.transport->ops->answer(rw.transport, request_id, NULL, 0);	/* too many at once: they ask again */
+}
+
+void
+command_tick(void)
+{
+	cmd.wait_ticks--;
+	cmd.ticks_left--;
+	if (rw.node == NULL || rw.transport == NULL)
+		return;
+	for (int i = 0; i < VISITORS; i++)
+		if (visitors[i].request_id != 0 && answer_visitor(visitors[i].request_id, visitors[i].data, visitors[i].len))
+		{
+			nd_free(visitors[i].data);
+			visitors[i].request_id = 0;
+		}
+}
+
+/* ---- membership and leadership ---- */
+
+static void
+run_member_command(NodedbCommand *c)
+{
+	NdStatus	status;
+
+	if (rw.node == NULL)
+	{
+		finish(ND_INVALID, "this server is not a node of a cluster");
+		return;
+	}
+	status = c->kind == COMMAND_REMOVE ? node_remove_member(rw.node, c->node) : node_transfer(rw.node, c->group, c->node);
+	if (status == ND_OK)
+		finish(ND_OK, "done");
+	else if (status == ND_NOTLEADER || status == ND_NOLEADER)
+		finish(status, "this node does not lead group %u; call the function on its leader (see nodedb.groups)",
+			   c->kind == COMMAND_REMOVE ? ND_GROUP_META : c->group);
+	else
+		finish(status, "refused: %s", nd_status_text(status));
+}
+
+void
+command_run(void)
+{
+	NodedbCommand *c = &nodedb_shared->command;
+
+	if (c->kind == COMMAND_NONE)
+		return;
+	pg_read_barrier();
+	PG_TRY();
+	{
+		switch (c->kind)
+		{
+			case COMMAND_INIT:
+				run_init(c);
+				break;
+			case COMMAND_JOIN:
+				run_join(c);
+				break;
+			case COMMAND_REMOVE:
+			case COMMAND_TRANSFER:
+				run_member_command(c);
+				break;
+			case COMMAND_NONE:
+				break;
+		}
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		/* Before the node runs nothing depends on this worker: tell the caller, and take back what was begun. */
+		if (rw.node != NULL)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(TopMemoryContext);
+		edata = CopyErrorData();
+		FlushErrorState();
+		if (rw.transport)
+			rw.transport->ops->destroy(rw.transport);
+		rw.transport = NULL;
+		if (rw.store)
+			store_close(rw.store);
+		rw.store = NULL;
+		{
+			char		path[MAXPGPATH + 16];
+
+			snprintf(path, sizeof(path), "%s/identity", rw.dir);
+			(void) rw.vfs->ops->unlink(rw.vfs, path);
+		}
+		status_state(MEMBER_NONE, "not in a cluster");
+		finish(ND_INVALID, "%s", edata->message);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+}
