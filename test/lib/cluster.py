@@ -325,18 +325,19 @@ class Cluster:
 	def up(self):
 		try:
 			for _ in range(self.count):
-				self._new_server()
+				self.new_server()
 			self.token = self.value(1, "SELECT nodedb.init_cluster(name => 'node1'%s)"
 									% (", " + self.init_options if self.init_options else ""))
 			self._save()
 			for i in range(2, self.count + 1):
-				self._join(i)
+				self.join(i)
 			return self.wait_ready()
 		except BaseException:
 			self.stop_all()
 			raise
 
-	def _new_server(self):
+	def new_server(self):
+		"""One more server with the extension, not joined yet; its number."""
 		i = max(self.servers, default=0) + 1
 		if self.network:
 			self.network.add(i)
@@ -358,15 +359,16 @@ class Cluster:
 			connection.execute("CREATE EXTENSION nodedb")
 		return i
 
-	def _join(self, i):
+	def join(self, i, token=None, name=None):
+		"""Join through the first running node; other words than the right ones are for tests of what is refused."""
 		seed = self.servers[min(n for n in self if n != i and self.servers[n].running())]
-		with self.connect(i) as connection:
-			connection.execute("SELECT nodedb.join_cluster($1, $2, name => $3)", "%s:%d" % (seed.host, seed.listen), self.token, "node%d" % i)
+		self.execute(i, "SELECT nodedb.join_cluster($1, $2, name => $3)", "%s:%d" % (seed.host, seed.listen), token or self.token,
+					 name or "node%d" % i)
 
 	def add(self):
 		"""One more node, joined; its number."""
-		i = self._new_server()
-		self._join(i)
+		i = self.new_server()
+		self.join(i)
 		self.wait_ready()
 		return i
 

@@ -5,6 +5,14 @@ from harness import *
 setup(nodes=1)
 
 
+def refused(call, what):
+	try:
+		call()
+	except Error:
+		return
+	raise AssertionError("%s was accepted" % what)
+
+
 @test
 def one_node_alone_commits(c):
 	c.execute(1, "CREATE TABLE grown (id int PRIMARY KEY, note text)")
@@ -13,33 +21,26 @@ def one_node_alone_commits(c):
 
 
 @test
+def what_has_no_right_to_join_is_refused(c):
+	second = c.new_server()
+	refused(lambda: c.join(second, token="0" * len(c.token)), "a wrong token")
+	refused(lambda: c.join(second, name="node1"), "a name that another node has")
+	equal(c.value(1, "SELECT count(*) FROM nodedb.nodes"), "1")
+
+
+@test
 def second_and_third_node_join(c):
-	for expected in (2, 3):
-		equal(c.add(), expected)
-		equal(c.value(expected, "SELECT count(*) FROM grown"), "1000")
+	c.join(2)
+	c.wait_ready()
+	equal(c.add(), 3)
+	for i in c:
+		equal(c.value(i, "SELECT count(*) FROM grown"), "1000", "node %d" % i)
 	same_everywhere(c, "grown")
 
 
 @test
-def joining_again_under_the_same_name_elsewhere_is_refused(c):
-	seed = c.servers[1]
-	with c.connect(2) as two:
-		try:
-			two.execute("SELECT nodedb.join_cluster($1, $2, name => 'node3')", "%s:%d" % (seed.host, seed.listen), c.token)
-		except Error:
-			return
-	raise AssertionError("a member could join a second time under another's name")
-
-
-@test
-def wrong_token_is_refused(c):
-	seed = c.servers[1]
-	with c.connect(2) as two:
-		try:
-			two.execute("SELECT nodedb.join_cluster($1, $2, name => 'stranger')", "%s:%d" % (seed.host, seed.listen), "0" * len(c.token))
-		except Error:
-			return
-	raise AssertionError("a wrong token was accepted")
+def member_cannot_join_again(c):
+	refused(lambda: c.join(3), "a second joining")
 
 
 @test
