@@ -1,0 +1,737 @@
+/*
+ * checks.c: the checkers: what must hold whatever happens.
+ *
+ * The first delivery of an entry anywhere makes it a fact of the ledger; every other node must deliver the same (state-machine safety).
+ * Verdicts are judged once, against the ledger alone, by rules written down anew here: never with the certifier's own code.
+ *
+ * Invariants of this file: it changes nothing outside the ledger, the records and HostGroup's memory of the last look, and samples with
+ * check_rng only. Raft: thesis figure 3.2 lists the properties; which function checks which is said there.
+ */
+#include "sim.h"
+
+#include "../../src/core/wire/wire.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AUDIT_ACKS 24			/* one acknowledgement of so many is looked up on the disks */
+#define AUDIT_VOTES 3
+#define AUDIT_APPENDS 150
+#define LOG_WINDOW 256			/* entries of two logs compared at a time */
+
+static bool one_in(Sim *s, uint64_t n)
+{
+	return nd_random_below(&s->check_rng, n) == 0;
+}
+
+/* ---- records of proposals ---- */
+
+static uint64_t txn_hash(NdGroupId group, TxnId txn, EntryKind kind, uint16_t flags)
+{
+	uint64_t	parts[5] = {group, txn.node, txn.incarnation, txn.counter, (uint64_t) kind << 16 | flags};
+
+	return nd_checksum(parts, sizeof parts, 0);
+}
+
+TxnRecord *check_txn(Sim *s, NdGroupId group, TxnId txn, EntryKind kind, uint16_t flags, bool create)
+{
+	uint32_t	i;
+
+	if (2 * (s->n_txns + 1) > s->cap_txns)
+	{
+		TxnRecord  *old = s->txns;
+		uint32_t	old_cap = s->cap_txns;
+
+		s->txns = NULL;
+		s->cap_txns = 0;
+		s->txns = sim_grow(NULL, &s->cap_txns, old_cap ? 2 * old_cap : 1024, sizeof *s->txns);
+		for (uint32_t o = 0; o < old_cap; o++)
+			if (old[o].used)
+			{
+				for (i = txn_hash(old[o].group, old[o].txn, old[o].kind, old[o].flags) & (s->cap_txns - 1); s->txns[i].used; i = (i + 1) & (s->cap_txns - 1))
+					;
+				s->txns[i] = old[o];
+			}
+		free(old);
+	}
+	for (i = txn_hash(group, txn, kind, flags) & (s->cap_txns - 1); s->txns[i].used; i = (i + 1) & (s->cap_txns - 1))
+	{
+		TxnRecord  *t = &s->txns[i];
+
+		if (t->group == group && t->kind == kind && t->flags == flags && txnid_compare(t->txn, txn) == 0)
+			return t;
+	}
+	if (!create)
+		return NULL;
+	s->n_txns++;
+	s->txns[i] = (TxnRecord) {.used = true, .group = group, .txn = txn, .kind = kind, .flags = flags};
+	return &s->txns[i];
+}
+
+/* ---- disks: what would survive a power loss now ---- */
+
+static bool platter_open(Host *h, MemVfs **disk, Store **store)
+{
+	StoreConfig config = h->sim->o.store;
+	char		error[256] = "";
+	NdStatus	status;
+
+	*disk = memvfs_clone_durable(h->disk);
+	*store = NULL;
+	if (*disk == NULL)
+		return false;
+	config.dir = h->dir;
+	config.node = h->id;
+	status = store_open(memvfs_vfs(*disk), &config, store, error, sizeof error);
+	if (status != ND_OK)
+	{
+		sim_fail(h->sim, "recovery", "node %u: what is durable cannot be opened: %s: %s", h->id, nd_status_text(status), error);
+		memvfs_destroy(*disk);
+		return false;
+	}
+	h->sim->audits++;
+	return true;
+}
+
+static void platter_close(MemVfs *disk, Store *store)
+{
+	store_close(store);
+	memvfs_destroy(disk);
+}
+
+static bool holds(Store *store, NdGroupId group, uint64_t index, uint64_t term)
+{
+	RaftRestore r;
+
+	if (store_restore(store, group, &r) != ND_OK)
+		return false;
+	return index < r.first_index || (index <= r.last_index && store_term(store, group, index) == term);
+}
+
+static bool on_platter(Host *h, NdGroupId group, uint64_t index, uint64_t term)
+{
+	MemVfs	   *disk;
+	Store	   *store;
+	bool		found;
+
+	if (!platter_open(h, &disk, &store))
+		return false;
+	found = holds(store, group, index, term);
+	platter_close(disk, store);
+	return found;
+}
+
+static bool majority(const RaftConfiguration *c, const bool *has, uint32_t *n, uint32_t *voters)
+{
+	*n = *voters = 0;
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->members[i].role == RAFT_VOTER)
+		{
+			++*voters;
+			*n += has[c->members[i].node];
+		}
+	return 2 * *n > *voters;
+}
+
+/*
+ * Durable before acknowledged: a majority of the disks holds the entry. Of which configuration? The one in effect when it was committed:
+ * the newest not above it, or a later one that was appended meanwhile.
+ */
+static void audit_ack(Host *h, NdGroupId group, uint64_t index)
+{
+	Sim		   *s = h->sim;
+	Ledger	   *l = &s->ledgers[group];
+	bool		has[SIM_NODES_MAX] = {false};
+	uint32_t	n = 0;
+	uint32_t	voters = 0;
+	bool		good = false;
+
+	for (NdNodeId id = 1; id < s->next_id; id++)
+		has[id] = on_platter(&s->hosts[id], group, index, l->entries[index - 1].term);
+	for (uint32_t i = l->n_configurations; i-- > 0 && !good;)
+	{
+		good = majority(&l->configurations[i], has, &n, &voters);
+		if (l->configurations[i].index <= index)
+			break;
+	}
+	sim_trace(s, T_AUDIT, h->id, group, index, n, voters, 0);
+	if (!good)
+		sim_fail(s, "durable before acknowledged", "group %u entry %" PRIu64 " is acknowledged by node %u and durable on %u of %u voters", group, index, h->id, n, voters);
+}
+
+void check_acked(Host *h, NdGroupId group, uint64_t index)
+{
+	Sim		   *s = h->sim;
+	Ledger	   *l = &s->ledgers[group];
+
+	l->entries[index - 1].acked = true;
+	if (l->read_floor < index)
+		l->read_floor = index;
+	if (one_in(s, AUDIT_ACKS))
+		audit_ack(h, group, index);
+}
+
+/* ---- the oracle's certifier ---- */
+
+static bool key_conflict(const LedgerEntry *a, const LedgerEntry *b, uint64_t *key)
+{
+	for (uint32_t i = 0; i < a->n_keys; i++)
+		for (uint32_t j = 0; j < b->n_keys; j++)
+			if (a->keys[i].hash == b->keys[j].hash && key_modes_conflict(a->keys[i].mode, b->keys[j].mode))
+			{
+				*key = a->keys[i].hash;
+				return true;
+			}
+	return false;
+}
+
+static bool committed_txn(const LedgerEntry *e)
+{
+	return e->has_header && e->entry_kind == ENTRY_TXN && e->verdict.kind == VERDICT_COMMIT;
+}
+
+/* Serializable: nobody changed between base and position what the transaction relied on, and nobody else owns it. */
+static void judge_commit(Sim *s, NdGroupId group, uint64_t index, const LedgerEntry *e)
+{
+	Ledger	   *l = &s->ledgers[group];
+	uint64_t	key;
+	TxnRecord  *t;
+
+	for (uint64_t i = e->base + 1; i < index; i++)
+		if (committed_txn(&l->entries[i - 1]) && key_conflict(e, &l->entries[i - 1], &key))
+			sim_fail(s, "serializability", "group %u entry %" PRIu64 " with base %" PRIu64 " commits, but entry %" PRIu64 " changed key %016" PRIx64,
+					 group, index, e->base, i, key);
+	for (uint32_t i = 0; i < l->n_reservations; i++)
+		if (txnid_compare(l->reservations[i].txn, e->txn) != 0 && key_conflict(e, &l->entries[l->reservations[i].index - 1], &key))
+			sim_fail(s, "reservation", "group %u entry %" PRIu64 " commits, but key %016" PRIx64 " is reserved by entry %" PRIu64,
+					 group, index, key, l->reservations[i].index);
+	if (e->txn.node < SIM_NODES_MAX && e->txn.incarnation < l->fence[e->txn.node])
+		sim_fail(s, "fence", "group %u entry %" PRIu64 " of node %u, incarnation %u, commits behind incarnation %u",
+				 group, index, e->txn.node, e->txn.incarnation, l->fence[e->txn.node]);
+	for (uint16_t attempt = 0; (t = check_txn(s, group, e->txn, ENTRY_CANCEL, attempt, false)) != NULL; attempt++)
+		if (t->seen_index)
+			sim_fail(s, "cancelled", "group %u entry %" PRIu64 " commits, but was cancelled at %" PRIu64, group, index, t->seen_index);
+}
+
+static void judge_conflict(Sim *s, NdGroupId group, uint64_t index, const LedgerEntry *e)
+{
+	Ledger	   *l = &s->ledgers[group];
+	uint64_t	by = e->verdict.by_index;
+	bool		real = false;
+
+	if (by > e->base && by < index && committed_txn(&l->entries[by - 1]))
+		for (uint32_t i = 0; i < e->n_keys; i++)
+			for (uint32_t j = 0; j < l->entries[by - 1].n_keys; j++)
+			{
+				const EntryKey *a = &e->keys[i];
+				const EntryKey *b = &l->entries[by - 1].keys[j];
+
+				real = real || (a->hash == e->verdict.key && b->hash == a->hash && key_modes_conflict(a->mode, b->mode));
+			}
+	if (!real)
+		sim_fail(s, "false conflict", "group %u entry %" PRIu64 " with base %" PRIu64 " aborts for key %016" PRIx64 " of entry %" PRIu64 ", which is no conflict",
+				 group, index, e->base, e->verdict.key, by);
+}
+
+static void end_reservations(Ledger *l, const LedgerEntry *e)
+{
+	for (uint32_t i = l->n_reservations; i-- > 0;)
+	{
+		TxnId		owner = l->reservations[i].txn;
+		bool		over = e->txn.node == owner.node && e->txn.incarnation > owner.incarnation;
+
+		over = over || (txnid_compare(owner, e->txn) == 0 && (e->entry_kind == ENTRY_TXN || e->entry_kind == ENTRY_CANCEL));
+		if (over)
+			l->reservations[i] = l->reservations[--l->n_reservations];
+	}
+}
+
+static void oracle_apply(Sim *s, NdGroupId group, uint64_t index, const LedgerEntry *e)
+{
+	Ledger	   *l = &s->ledgers[group];
+
+	for (uint32_t i = 0; i <= e->n_chunks; i++)
+	{
+		const LedgerEntry *part = i < e->n_chunks ? &l->entries[e->chunks[i] - 1] : e;
+
+		for (uint32_t j = 0; j < part->n_pairs; j++)
+		{
+			const SimPair *p = &part->pairs[j];
+
+			if (l->table[p->key] != p->was)
+				sim_fail(s, "lost update", "group %u entry %" PRIu64 " read %" PRIu64 " in key %u, which holds %" PRIu64 " by now",
+						 group, index, p->was, p->key, l->table[p->key]);
+			l->table[p->key] = p->is;
+		}
+	}
+}
+
+/* A verdict becomes a fact. */
+static void judge(Sim *s, NdGroupId group, uint64_t index, LedgerEntry *e, uint16_t flags)
+{
+	Ledger	   *l = &s->ledgers[group];
+	TxnRecord  *t = check_txn(s, group, e->txn, e->entry_kind, flags, false);
+	bool		commit = e->verdict.kind == VERDICT_COMMIT;
+
+	if (t == NULL)
+	{
+		sim_fail(s, "validity", "group %u entry %" PRIu64 " was proposed by nobody", group, index);
+		return;
+	}
+	if (t->not_sent)
+		sim_fail(s, "not sent", "group %u entry %" PRIu64 ": proposal %" PRIu64 " of node %u was surely not sent", group, index, e->txn.counter, e->txn.node);
+	if (t->seen_index == 0)
+		t->seen_index = index;
+	if (e->base >= index)
+		sim_fail(s, "validity", "group %u entry %" PRIu64 " has base %" PRIu64, group, index, e->base);
+
+	/* The fence falls with the entry itself, whatever its verdict: what it frees is free for it already. */
+	end_reservations(l, &(LedgerEntry) {.txn = e->txn, .entry_kind = ENTRY_CHUNK});
+	if (commit)
+		judge_commit(s, group, index, e);
+	if (e->verdict.kind == VERDICT_ABORT_CONFLICT)
+		judge_conflict(s, group, index, e);
+	end_reservations(l, e);
+	if (commit && e->entry_kind == ENTRY_TXN)
+	{
+		if (t->commit_index)
+			sim_fail(s, "applied twice", "group %u: proposal %" PRIu64 " of node %u commits at %" PRIu64 " and at %" PRIu64,
+					 group, e->txn.counter, e->txn.node, t->commit_index, index);
+		t->commit_index = index;
+		l->commits++;
+		oracle_apply(s, group, index, e);
+	}
+	else if (commit)
+	{
+		l->reservations = sim_grow(l->reservations, &l->cap_reservations, l->n_reservations + 1, sizeof *l->reservations);
+		l->reservations[l->n_reservations++] = (Reservation) {e->txn, index};
+	}
+	else
+		l->aborts += e->entry_kind == ENTRY_TXN;
+	if (e->txn.node < SIM_NODES_MAX && e->txn.incarnation > l->fence[e->txn.node])
+		l->fence[e->txn.node] = e->txn.incarnation;
+}
+
+/* ---- deliveries ---- */
+
+static void ledger_add(Host *h, const NodeDelivery *d, const RaftEntry *raw, uint64_t hash)
+{
+	Sim		   *s = h->sim;
+	Ledger	   *l = &s->ledgers[d->group];
+	LedgerEntry *e;
+	uint32_t	cap;
+
+	l->entries = sim_grow(l->entries, &l->cap, (uint32_t) l->n + 1, sizeof *l->entries);
+	e = &l->entries[l->n++];
+	*e = (LedgerEntry) {.term = d->term, .kind = d->kind, .hash = hash, .has_header = d->has_header};
+	if (d->kind == RAFT_ENTRY_CONFIG)
+	{
+		RaftConfiguration c;
+
+		if (raw->payload == NULL || raft_configuration_decode(raw->payload->data, raw->payload->len, &c) != ND_OK)
+			sim_fail(s, "validity", "group %u entry %" PRIu64 ": malformed configuration", d->group, d->index);
+		else
+		{
+			c.index = d->index;
+			l->configuration = c;
+			l->configurations = sim_grow(l->configurations, &l->cap_configurations, l->n_configurations + 1, sizeof *l->configurations);
+			l->configurations[l->n_configurations++] = c;
+		}
+	}
+	if (!d->has_header)
+		return;
+	e->entry_kind = d->header.kind;
+	e->txn = d->header.txn;
+	e->base = d->header.base;
+	e->verdict = d->verdict;
+	e->n_keys = d->header.n_keys;
+	cap = 0;
+	e->keys = sim_grow(NULL, &cap, e->n_keys + 1, sizeof *e->keys);
+	for (uint32_t i = 0; i < e->n_keys; i++)
+		e->keys[i] = entry_key(&d->header, i);
+	e->n_chunks = d->header.n_chunks;
+	cap = 0;
+	e->chunks = sim_grow(NULL, &cap, e->n_chunks + 1, sizeof *e->chunks);
+	entry_chunks(&d->header, e->chunks);
+	if (!clients_decode_body(d->header.body, d->header.body_len, e->pairs, &e->n_pairs))
+		sim_fail(s, "validity", "group %u entry %" PRIu64 ": not the bytes of a client", d->group, d->index);
+	judge(s, d->group, d->index, e, d->header.flags);
+}
+
+static bool verdicts_equal(const Verdict *a, const Verdict *b)
+{
+	return a->kind == b->kind && a->key == b->key && a->by_index == b->by_index && txnid_compare(a->by_txn, b->by_txn) == 0 && a->first == b->first;
+}
+
+static void ledger_compare(Host *h, const NodeDelivery *d, uint64_t hash)
+{
+	LedgerEntry *e = &h->sim->ledgers[d->group].entries[d->index - 1];
+
+	if (e->term != d->term || e->kind != d->kind || e->hash != hash)
+		sim_fail(h->sim, "state machine safety", "node %u group %u entry %" PRIu64 ": term %" PRIu64 " hash %016" PRIx64 ", elsewhere term %" PRIu64 " hash %016" PRIx64,
+				 h->id, d->group, d->index, d->term, hash, e->term, e->hash);
+	else if (e->has_header != d->has_header || (d->has_header && !verdicts_equal(&e->verdict, &d->verdict)))
+		sim_fail(h->sim, "equal verdicts", "node %u group %u entry %" PRIu64 ": verdict %d by %" PRIu64 ", elsewhere %d by %" PRIu64,
+				 h->id, d->group, d->index, d->verdict.kind, d->verdict.by_index, e->verdict.kind, e->verdict.by_index);
+}
+
+static void check_order(Host *h, const NodeDelivery *d)
+{
+	HostGroup  *hg = &h->groups[d->group];
+
+	if (hg->delivered == 0 ? d->index > hg->applied_at_start + 1 : d->index != hg->delivered + 1)
+		sim_fail(h->sim, "delivery order", "node %u group %u delivers %" PRIu64 " after %" PRIu64 " (applied at start: %" PRIu64 ")",
+				 h->id, d->group, d->index, hg->delivered, hg->applied_at_start);
+	if (d->replayed != (d->index <= hg->applied_at_start))
+		sim_fail(h->sim, "delivery order", "node %u group %u entry %" PRIu64 ": replayed %d, applied at start %" PRIu64,
+				 h->id, d->group, d->index, d->replayed, hg->applied_at_start);
+	if (d->has_header != (d->kind == RAFT_ENTRY_DATA && d->group != ND_GROUP_META))
+		sim_fail(h->sim, "delivery", "node %u group %u entry %" PRIu64 " of kind %d: has_header %d", h->id, d->group, d->index, d->kind, d->has_header);
+	if (d->local != (d->has_header && d->header.txn.node == h->id && d->header.txn.incarnation == h->incarnation))
+		sim_fail(h->sim, "delivery", "node %u group %u entry %" PRIu64 ": local %d", h->id, d->group, d->index, d->local);
+}
+
+/* The position handed to the applier leads to the same bytes, read as another process would. */
+static void check_position(Host *h, const NodeDelivery *d, const RaftEntry *raw)
+{
+	NdBuf		buf;
+	NdStatus	status;
+	uint32_t	len = raw->payload ? raw->payload->len : 0;
+
+	nd_buf_init(&buf);
+	status = store_read_position(memvfs_vfs(h->disk), h->dir, d->position, d->group, d->index, d->term, &buf);
+	if (status != ND_OK || buf.len != len || (len && memcmp(buf.data, raw->payload->data, len) != 0))
+		sim_fail(h->sim, "position", "node %u group %u entry %" PRIu64 " cannot be read at its position: %s, %zu of %u bytes",
+				 h->id, d->group, d->index, nd_status_text(status), buf.len, len);
+	nd_buf_free(&buf);
+}
+
+void check_delivery(Host *h, const NodeDelivery *d)
+{
+	Sim		   *s = h->sim;
+	Ledger	   *l = &s->ledgers[d->group];
+	RaftStatus	raft;
+	RaftEntry	raw;
+	uint32_t	n = 0;
+	uint64_t	hash;
+	NdStatus	status;
+
+	s->deliveries++;
+	check_order(h, d);
+	raft_status(node_raft(h->node, d->group), &raft);
+	if (d->index > raft.commit || d->index > raft.durable_index)
+		sim_fail(s, "delivered too early", "node %u group %u delivers %" PRIu64 ", committed %" PRIu64 ", durable %" PRIu64,
+				 h->id, d->group, d->index, raft.commit, raft.durable_index);
+	status = store_entries(h->store, d->group, d->index, d->index + 1, UINT32_MAX, &raw, 1, &n);
+	if (status != ND_OK || n != 1 || raw.term != d->term || raw.kind != d->kind)
+	{
+		sim_fail(s, "delivery", "node %u group %u entry %" PRIu64 " is not in its log: %s", h->id, d->group, d->index, nd_status_text(status));
+		return;
+	}
+	hash = raw.payload ? nd_checksum(raw.payload->data, raw.payload->len, 0) : 0;
+	if (one_in(s, 16))
+		check_position(h, d, &raw);
+	if (!s->failed && d->index == l->n + 1)
+		ledger_add(h, d, &raw, hash);
+	else if (!s->failed)
+		ledger_compare(h, d, hash);
+	nd_blob_unref(raw.payload);
+	if (!s->failed && d->group != ND_GROUP_META && d->index % 8 == 0)
+	{
+		uint64_t	checksum = node_certifier_checksum(h->node, d->group);
+		LedgerEntry *e = &l->entries[d->index - 1];
+
+		if (e->checksum == 0)
+			e->checksum = checksum;
+		else if (e->checksum != checksum)
+			sim_fail(s, "equal certifiers", "node %u group %u: another certifier state behind entry %" PRIu64, h->id, d->group, d->index);
+	}
+	if (!s->failed && one_in(s, 20 * AUDIT_ACKS) && !on_platter(h, d->group, d->index, d->term))
+		sim_fail(s, "delivered too early", "node %u group %u delivers %" PRIu64 ", which its own disk could lose", h->id, d->group, d->index);
+}
+
+/* ---- Raft's own properties ---- */
+
+/* Election safety, and leader completeness: a new leader holds every entry that was ever delivered. */
+static void check_new_leader(Host *h, NdGroupId group, const Raft *r, const RaftStatus *raft)
+{
+	Sim		   *s = h->sim;
+	Ledger	   *l = &s->ledgers[group];
+
+	sim_trace(s, T_LEADER, h->id, group, raft->term, raft->last_index, raft->commit, 0);
+	for (uint32_t i = 0; i < l->n_leaders; i++)
+		if (l->leaders[i].term == raft->term)
+		{
+			sim_fail(s, "election safety", "group %u: nodes %u and %u both lead in term %" PRIu64, group, l->leaders[i].node, h->id, raft->term);
+			return;
+		}
+	l->leaders = sim_grow(l->leaders, &l->cap_leaders, l->n_leaders + 1, sizeof *l->leaders);
+	l->leaders[l->n_leaders++] = (Leadership) {raft->term, h->id};
+	for (uint64_t i = l->n; i > 0 && i + LOG_WINDOW > l->n; i--)
+	{
+		/* Delivered in a later term than this one is no entry that this leader must have. */
+		if (l->entries[i - 1].term > raft->term || (i < raft->first_index && i <= raft->last_index))
+			continue;
+		if (i > raft->last_index || raft_term_of(r, i) != l->entries[i - 1].term)
+		{
+			sim_fail(s, "leader completeness", "group %u: node %u leads in term %" PRIu64 " without the committed entry %" PRIu64 " of term %" PRIu64,
+					 group, h->id, raft->term, i, l->entries[i - 1].term);
+			return;
+		}
+	}
+}
+
+static void check_group(Host *h, NdGroupId group)
+{
+	Sim		   *s = h->sim;
+	HostGroup  *hg = &h->groups[group];
+	const Raft *r = node_raft(h->node, group);
+	const char *reason;
+	RaftStatus	raft;
+
+	if (r == NULL)
+	{
+		sim_fail(s, "groups", "node %u has no group %u", h->id, group);
+		return;
+	}
+	if ((reason = raft_frozen_reason(r)) != NULL)
+		sim_fail(s, "frozen", "node %u group %u: %s", h->id, group, reason);
+	else if ((reason = raft_check(r)) != NULL)
+		sim_fail(s, "raft_check", "node %u group %u: %s", h->id, group, reason);
+	raft_status(r, &raft);
+	if (raft.term < hg->term || raft.commit < hg->commit)
+		sim_fail(s, "monotone", "node %u group %u: term %" PRIu64 " after %" PRIu64 ", commit %" PRIu64 " after %" PRIu64,
+				 h->id, group, raft.term, hg->term, raft.commit, hg->commit);
+	hg->term = raft.term;
+	hg->commit = raft.commit;
+	if (raft.state == RAFT_LEADER && raft.term != hg->leader_term)
+	{
+		hg->leader_term = raft.term;
+		check_new_leader(h, group, r, &raft);
+	}
+}
+
+void check_host(Host *h)
+{
+	for (uint32_t g = 0; g <= h->sim->o.data_groups && !h->sim->failed; g++)
+		check_group(h, g);
+}
+
+/* What a node promised in a vote survives every crash. */
+void check_started(Host *h)
+{
+	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
+	{
+		HostGroup  *hg = &h->groups[g];
+		RaftRestore r;
+
+		if (hg->vote_term == 0)
+			continue;
+		if (store_restore(h->store, g, &r) != ND_OK)
+			sim_fail(h->sim, "hard state", "node %u group %u: nothing was recovered, but it voted in term %" PRIu64, h->id, g, hg->vote_term);
+		else if (r.hard.term < hg->vote_term || (r.hard.term == hg->vote_term && r.hard.vote != hg->vote))
+			sim_fail(h->sim, "hard state", "node %u group %u: recovered term %" PRIu64 " vote %u, but it voted for %u in term %" PRIu64,
+					 h->id, g, r.hard.term, r.hard.vote, hg->vote, hg->vote_term);
+	}
+}
+
+/* ---- messages that leave ---- */
+
+typedef struct Sent
+{
+	Host	   *h;
+	NdNodeId	to;
+} Sent;
+
+static void check_vote(Host *h, NdGroupId group, uint64_t term, NdNodeId candidate)
+{
+	Sim		   *s = h->sim;
+	HostGroup  *hg = &h->groups[group];
+	MemVfs	   *disk;
+	Store	   *store;
+	RaftRestore r;
+
+	if (term == hg->vote_term && candidate != hg->vote)
+		sim_fail(s, "one vote", "node %u group %u votes for %u and for %u in term %" PRIu64, h->id, group, hg->vote, candidate, term);
+	if (term <= hg->vote_term)
+		return;
+	hg->vote_term = term;
+	hg->vote = candidate;
+	if (!one_in(s, AUDIT_VOTES) || !platter_open(h, &disk, &store))
+		return;
+	if (store_restore(store, group, &r) != ND_OK || r.hard.term < term || (r.hard.term == term && r.hard.vote != candidate))
+		sim_fail(s, "vote before durable", "node %u group %u votes for %u in term %" PRIu64 ", and its disk does not know", h->id, group, candidate, term);
+	platter_close(disk, store);
+}
+
+/* An acknowledged entry is on the platter: with this term, if the store still has it at all. */
+static void check_append_reply(Host *h, const RaftMessage *m)
+{
+	Sim		   *s = h->sim;
+	uint64_t	term;
+
+	if (m->index == 0 || !one_in(s, AUDIT_APPENDS))
+		return;
+	term = store_term(h->store, m->group, m->index);
+	if (term && !on_platter(h, m->group, m->index, term))
+		sim_fail(s, "acknowledged before durable", "node %u group %u acknowledges entry %" PRIu64 " of term %" PRIu64 ", and its disk does not have it",
+				 h->id, m->group, m->index, term);
+}
+
+static void sent_raft(void *ctx, const RaftMessage *m)
+{
+	Sent	   *sent = ctx;
+
+	if (m->group > sent->h->sim->o.data_groups)
+		sim_fail(sent->h->sim, "groups", "node %u sends a message of group %u", sent->h->id, m->group);
+	else if (m->type == RAFT_MSG_VOTE)
+		check_vote(sent->h, m->group, m->term, sent->h->id);
+	else if (m->type == RAFT_MSG_VOTE_REPLY && !m->reject)
+		check_vote(sent->h, m->group, m->term, sent->to);
+	else if (m->type == RAFT_MSG_APPEND_REPLY && !m->reject)
+		check_append_reply(sent->h, m);
+}
+
+static void sent_proposal(void *ctx, const WireProposal *p)
+{
+	(void) ctx, (void) p;
+}
+
+static void sent_answer(void *ctx, const WireAnswer *a)
+{
+	(void) ctx, (void) a;
+}
+
+static void sent_gossip(void *ctx, const WireGossip *g)
+{
+	(void) ctx, (void) g;
+}
+
+static void sent_sleep(void *ctx, const WireSleep *w)
+{
+	(void) ctx, (void) w;
+}
+
+void check_sent(Host *h, NdNodeId to, const uint8_t *data, size_t len)
+{
+	Sent		sent = {h, to};
+	WireSink	sink = {sent_raft, sent_proposal, sent_answer, sent_gossip, sent_sleep, &sent};
+
+	if (wire_decode(data, len, h->id, to, &sink) != ND_OK)
+		sim_fail(h->sim, "wire", "node %u sends a frame of %zu bytes to node %u that cannot be decoded", h->id, len, to);
+}
+
+/* ---- over nodes ---- */
+
+/* Log matching: where two logs agree on a term, they agree on everything before. */
+static void match_logs(Host *a, Host *b, NdGroupId group)
+{
+	RaftStatus	ra;
+	RaftStatus	rb;
+	uint64_t	lo;
+	uint64_t	hi;
+	bool		met = false;
+
+	raft_status(node_raft(a->node, group), &ra);
+	raft_status(node_raft(b->node, group), &rb);
+	lo = ra.first_index > rb.first_index ? ra.first_index : rb.first_index;
+	hi = ra.last_index < rb.last_index ? ra.last_index : rb.last_index;
+	if (hi > LOG_WINDOW && lo < hi - LOG_WINDOW)
+		lo = hi - LOG_WINDOW;
+	for (uint64_t i = hi; i >= lo && i > 0; i--)
+	{
+		bool		equal = store_term(a->store, group, i) == store_term(b->store, group, i);
+
+		if (met && !equal)
+		{
+			sim_fail(a->sim, "log matching", "group %u: nodes %u and %u agree behind entry %" PRIu64 " but not there", group, a->id, b->id, i);
+			return;
+		}
+		met = met || equal;
+	}
+}
+
+void check_logs(Sim *s)
+{
+	NdGroupId	group = (NdGroupId) nd_random_below(&s->check_rng, s->o.data_groups + 1);
+
+	for (NdNodeId a = 1; a < s->next_id; a++)
+		for (NdNodeId b = a + 1; b < s->next_id; b++)
+			if (s->hosts[a].up && s->hosts[b].up)
+				match_logs(&s->hosts[a], &s->hosts[b], group);
+}
+
+static bool host_converged(Sim *s, NdNodeId id, NdGroupId group, uint64_t last, uint64_t checksum, char *why, size_t why_len)
+{
+	Host	   *h = &s->hosts[id];
+	RaftStatus	raft;
+
+	if (!h->up)
+	{
+		snprintf(why, why_len, "node %u is down", id);
+		return false;
+	}
+	raft_status(node_raft(h->node, group), &raft);
+	if (raft.last_index != last || raft.commit != last || h->groups[group].applied != last)
+	{
+		snprintf(why, why_len, "node %u group %u: last %" PRIu64 ", committed %" PRIu64 ", delivered %" PRIu64 ", applied %" PRIu64 "; the leader's last is %" PRIu64,
+				 id, group, raft.last_index, raft.commit, h->groups[group].delivered, h->groups[group].applied, last);
+		return false;
+	}
+	if (memcmp(h->groups[group].table, s->ledgers[group].table, sizeof h->groups[group].table) != 0)
+		sim_fail(s, "equal tables", "node %u group %u: another table at entry %" PRIu64, id, group, last);
+	if (group != ND_GROUP_META && node_certifier_checksum(h->node, group) != checksum)
+		sim_fail(s, "equal certifiers", "node %u group %u: another certifier state at entry %" PRIu64, id, group, last);
+	return true;
+}
+
+static Host *leader_of(Sim *s, NdGroupId group)
+{
+	Host	   *leader = NULL;
+
+	for (NdNodeId id = 1; id < s->next_id; id++)
+	{
+		Host	   *h = &s->hosts[id];
+
+		if (h->up && raft_is_leader(node_raft(h->node, group)) &&
+			(leader == NULL || h->groups[group].term > leader->groups[group].term))
+			leader = h;
+	}
+	return leader;
+}
+
+/* No acknowledged transaction is lost: all are in the ledger, and every node stands at its end. */
+bool check_converged(Sim *s, char *why, size_t why_len)
+{
+	const RaftConfiguration *members = &s->ledgers[0].configuration;
+
+	if (!clients_settled(s, why, why_len))
+		return false;
+	if (!faults_stable(s))
+	{
+		snprintf(why, why_len, "a membership change is under way");
+		return false;
+	}
+	for (uint32_t g = 0; g <= s->o.data_groups; g++)
+	{
+		Host	   *leader = leader_of(s, g);
+		RaftStatus	raft;
+		uint64_t	checksum;
+
+		if (leader == NULL)
+		{
+			snprintf(why, why_len, "group %u has no leader", g);
+			return false;
+		}
+		raft_status(node_raft(leader->node, g), &raft);
+		if (s->ledgers[g].n > raft.last_index)
+			sim_fail(s, "lost", "group %u: entry %" PRIu64 " was delivered, the leader's last is %" PRIu64, g, s->ledgers[g].n, raft.last_index);
+		checksum = g == ND_GROUP_META ? 0 : node_certifier_checksum(leader->node, g);
+		for (uint32_t i = 0; i < members->n; i++)
+			if (!s->hosts[members->members[i].node].dead && !host_converged(s, members->members[i].node, g, raft.last_index, checksum, why, why_len))
+				return false;
+	}
+	return true;
+}

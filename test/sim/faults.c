@@ -1,0 +1,312 @@
+/*
+ * faults.c: the nemesis: crashes, pauses, partitions, broken streams, failing disks, membership changes and leader transfers.
+ *
+ * Invariants:
+ * 1. What is lost for good is a minority of every group's voters: a disk is only given up while no membership change is under way.
+ * 2. A member is only removed when the voters that remain still have a live majority.
+ * 3. Nothing is broken once the run heals; membership changes that were begun are still asked for until they are done.
+ */
+#include "sim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MEMBERS_MAX 7
+
+typedef enum Fault
+{
+	FAULT_CRASH,
+	FAULT_PARTITION,
+	FAULT_PAUSE,
+	FAULT_BREAK,
+	FAULT_FSYNC,
+	FAULT_MEMBERSHIP,
+	FAULT_TRANSFER,
+	FAULT_ALL_CRASH,
+	FAULT_KINDS
+} Fault;
+
+static uint64_t mean_of(const Sim *s, Fault f)
+{
+	const uint64_t every[FAULT_KINDS] = {
+		[FAULT_CRASH] = s->o.crash_every,
+		[FAULT_PARTITION] = s->o.partition_every,
+		[FAULT_PAUSE] = s->o.pause_every,
+		[FAULT_BREAK] = s->o.break_every,
+		[FAULT_FSYNC] = s->o.fsync_error_every,
+		[FAULT_MEMBERSHIP] = s->o.membership_every,
+		[FAULT_TRANSFER] = s->o.transfer_every,
+		[FAULT_ALL_CRASH] = s->o.all_crash_every,
+	};
+
+	return every[f];
+}
+
+static uint64_t below(Sim *s, uint64_t n)
+{
+	return nd_random_below(&s->fault_rng, n);
+}
+
+void faults_init(Sim *s)
+{
+	for (Fault f = 0; f < FAULT_KINDS; f++)
+		if (mean_of(s, f))
+			sim_post(s, sim_spread(&s->fault_rng, mean_of(s, f)), EV_FAULT, 0, f, 0);
+}
+
+static Host *any_up(Sim *s)
+{
+	NdNodeId	up[SIM_NODES_MAX];
+	uint32_t	n = 0;
+
+	for (NdNodeId id = 1; id < s->next_id; id++)
+		if (s->hosts[id].up)
+			up[n++] = id;
+	return n ? &s->hosts[up[below(s, n)]] : NULL;
+}
+
+/* Often the victim is a leader: that is where it hurts. */
+static Host *victim(Sim *s)
+{
+	NdGroupId	group = (NdGroupId) below(s, s->o.data_groups + 1);
+
+	if (below(s, 2))
+		for (NdNodeId id = 1; id < s->next_id; id++)
+			if (s->hosts[id].up && raft_is_leader(node_raft(s->hosts[id].node, group)))
+				return &s->hosts[id];
+	return any_up(s);
+}
+
+/* ---- membership ---- */
+
+static bool is_member(const RaftConfiguration *c, NdNodeId node)
+{
+	return raft_configuration_find(c, node) != NULL;
+}
+
+bool faults_stable(const Sim *s)
+{
+	const RaftConfiguration *goal = &s->ledgers[0].configuration;
+
+	if (goal->n == 0)
+		return false;
+	for (NdNodeId id = 1; id < s->next_id; id++)
+		if (is_member(goal, id) == s->hosts[id].leaving)
+			return false;
+	for (uint32_t g = 0; g <= s->o.data_groups; g++)
+	{
+		const RaftConfiguration *c = &s->ledgers[g].configuration;
+
+		if (c->n != goal->n)
+			return false;
+		for (uint32_t i = 0; i < c->n; i++)
+			if (c->members[i].node != goal->members[i].node || c->members[i].role != RAFT_VOTER)
+				return false;
+	}
+	return true;
+}
+
+static uint32_t dead_members(const Sim *s)
+{
+	const RaftConfiguration *c = &s->ledgers[0].configuration;
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < c->n; i++)
+		n += s->hosts[c->members[i].node].dead;
+	return n;
+}
+
+static void begin_membership_change(Sim *s)
+{
+	const RaftConfiguration *c = &s->ledgers[0].configuration;
+	uint32_t	dead = dead_members(s);
+	NdNodeId	id;
+
+	if (!faults_stable(s))
+		return;
+	if (c->n < MEMBERS_MAX && (c->n == 1 || below(s, 2)))
+	{
+		id = host_new(s);
+		if (id)
+			sim_post(s, sim_spread(&s->fault_rng, 20 * SIM_MS), EV_START, id, 0, 0);
+		return;
+	}
+	id = c->members[below(s, c->n)].node;
+	/* The dead leave first: they are the reason to change members at all. */
+	for (uint32_t i = 0; dead > 0 && i < c->n; i++)
+		if (s->hosts[c->members[i].node].dead)
+			id = c->members[i].node;
+	if (s->hosts[id].dead)
+		dead--;
+	if (c->n > 1 && 2 * (c->n - 1 - dead) > c->n - 1)
+		s->hosts[id].leaving = true;
+}
+
+static void member_of(NdNodeId id, NodeMember *m)
+{
+	memset(m, 0, sizeof *m);
+	m->node = id;
+	m->role = RAFT_VOTER;
+	snprintf(m->name, sizeof m->name, "node%u", id);
+	snprintf(m->address, sizeof m->address, "sim:%u", id);
+}
+
+/* The operator asks again until it is done. */
+static void ask(Sim *s, Host *leader, NdNodeId id)
+{
+	Host	   *h = &s->hosts[id];
+	bool		member = is_member(&s->ledgers[0].configuration, id);
+	NodeMember	m;
+
+	if (!h->leaving && !member && !h->dead)
+	{
+		member_of(id, &m);
+		sim_trace(s, T_ADD, id, leader->id, node_add_member(leader->node, &m), 0, 0, 0);
+		host_kick(leader);
+	}
+	else if (h->leaving && member)
+	{
+		sim_trace(s, T_REMOVE, id, leader->id, node_remove_member(leader->node, id), 0, 0, 0);
+		host_kick(leader);
+	}
+}
+
+void membership_event(Sim *s)
+{
+	for (NdNodeId at = 1; at < s->next_id; at++)
+	{
+		Host	   *leader = &s->hosts[at];
+
+		if (!leader->up || leader->paused_until > s->now || !raft_is_leader(node_raft(leader->node, ND_GROUP_META)))
+			continue;
+		for (NdNodeId id = 1; id < s->next_id; id++)
+			ask(s, leader, id);
+	}
+	/* A server that has left is switched off, some time. */
+	if (faults_stable(s))
+		for (NdNodeId id = 1; id < s->next_id; id++)
+			if (s->hosts[id].leaving && !s->hosts[id].dead && below(s, 10) == 0)
+				host_lose(&s->hosts[id]);
+	sim_post(s, sim_spread(&s->fault_rng, 25 * SIM_MS), EV_MEMBERSHIP, 0, 0, 0);
+}
+
+/* ---- the others ---- */
+
+static void crash(Sim *s, Host *h)
+{
+	/* Now and then the disk is gone as well; else the server comes back, at once or late. */
+	if (faults_stable(s) && 2 * (dead_members(s) + 1) < s->ledgers[0].configuration.n && below(s, 8) == 0)
+	{
+		host_lose(h);
+		return;
+	}
+	host_crash(h, below(s, 2));
+	sim_post(s, sim_spread(&s->fault_rng, below(s, 3) ? 30 * SIM_MS : 700 * SIM_MS), EV_START, h->id, 0, 0);
+}
+
+static void block(Sim *s, NdNodeId from, NdNodeId to, uint64_t until)
+{
+	if (from == to || s->blocked[from][to])
+		return;
+	s->blocked[from][to] = true;
+	sim_trace(s, T_BLOCK, 0, from, to, 0, 0, 0);
+	sim_post(s, until - s->now, EV_UNBLOCK, 0, from, to);
+}
+
+static void partition(Sim *s)
+{
+	uint64_t	until = s->now + sim_spread(&s->fault_rng, 400 * SIM_MS);
+	uint64_t	side = nd_random_next(&s->fault_rng);
+	bool		one_way = below(s, 3) == 0;
+	bool		noticed = below(s, 2);
+	Host	   *alone = below(s, 2) ? victim(s) : NULL;
+
+	for (NdNodeId a = 1; a < s->next_id; a++)
+		for (NdNodeId b = 1; b < s->next_id; b++)
+		{
+			bool		side_a = alone ? a == alone->id : side >> a & 1;
+			bool		side_b = alone ? b == alone->id : side >> b & 1;
+
+			if (side_a == side_b || (one_way && !side_a))
+				continue;
+			block(s, a, b, until);
+			if (noticed)
+				net_break(s, a, b);
+		}
+}
+
+static void pause_host(Sim *s, Host *h)
+{
+	if (h->paused_until > s->now)
+		return;
+	h->paused_until = s->now + sim_spread(&s->fault_rng, 300 * SIM_MS);
+	sim_trace(s, T_PAUSE, h->id, h->paused_until, 0, 0, 0, 0);
+}
+
+static void transfer(Sim *s)
+{
+	NdGroupId	group = (NdGroupId) below(s, s->o.data_groups + 1);
+	const RaftConfiguration *c = &s->ledgers[group].configuration;
+	NdNodeId	to;
+
+	if (c->n == 0)
+		return;
+	to = c->members[below(s, c->n)].node;
+	for (NdNodeId id = 1; id < s->next_id; id++)
+	{
+		Host	   *h = &s->hosts[id];
+
+		if (!h->up || h->paused_until > s->now || !raft_is_leader(node_raft(h->node, group)))
+			continue;
+		sim_trace(s, T_TRANSFER, id, group, to, node_transfer(h->node, group, to), 0, 0);
+		host_kick(h);
+	}
+}
+
+static void fsync_error(Sim *s, Host *h)
+{
+	h->disk_armed = true;
+	memvfs_fail(h->disk, MEMVFS_SYNC, (uint32_t) below(s, 3), 1, ND_IO);
+	sim_trace(s, T_FSYNC_ERROR, h->id, 0, 0, 0, 0, 0);
+}
+
+void fault_event(Sim *s, uint64_t which)
+{
+	Host	   *h;
+
+	if (s->phase >= PHASE_HEAL)
+		return;
+	sim_post(s, sim_spread(&s->fault_rng, mean_of(s, (Fault) which)), EV_FAULT, 0, which, 0);
+	if (which == FAULT_PARTITION)
+		partition(s);
+	else if (which == FAULT_MEMBERSHIP)
+		begin_membership_change(s);
+	else if (which == FAULT_TRANSFER)
+		transfer(s);
+	else if (which == FAULT_ALL_CRASH)
+	{
+		for (NdNodeId id = 1; id < s->next_id; id++)
+			if (s->hosts[id].up)
+			{
+				host_crash(&s->hosts[id], true);
+				sim_post(s, sim_spread(&s->fault_rng, 30 * SIM_MS), EV_START, id, 0, 0);
+			}
+	}
+	else if (which == FAULT_BREAK)
+	{
+		Host	   *a = any_up(s);
+		Host	   *b = any_up(s);
+
+		if (a && b && a != b)
+			net_break(s, a->id, b->id);
+	}
+	else if ((h = victim(s)) != NULL)
+	{
+		if (which == FAULT_CRASH)
+			crash(s, h);
+		else if (which == FAULT_PAUSE)
+			pause_host(s, h);
+		else
+			fsync_error(s, h);
+	}
+}

@@ -1,0 +1,519 @@
+/*
+ * host.c: one simulated server: disk, store, node driver, and the applier with its tables.
+ *
+ * Invariants:
+ * 1. A life begins with host_start() and ends with host_crash(); nothing of one life reaches the next but the disk, and a prefix (in ticket
+ *    order) of what the tables held: PostgreSQL commits asynchronously.
+ * 2. Delivered entries queue as tickets in one order over all groups; the applier takes them in that order. A full queue says ND_BUSY.
+ * 3. The node's code runs only inside host_event() and the clients' calls, never while the host is paused or down.
+ */
+#include "sim.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WORK_ROUNDS_MAX 20000
+
+void host_kick(Host *h)
+{
+	if (h->work_scheduled)
+		return;
+	h->work_scheduled = true;
+	sim_post(h->sim, sim_spread(&h->sim->rng, 10), EV_WORK, h->id, 0, 0);
+}
+
+uint64_t host_watermark(const Host *h, NdGroupId group)
+{
+	return h->groups[group].applied;
+}
+
+/* ---- tables ---- */
+
+/* Rows carry what the transaction had read: a commit over another value is a lost update, whatever the certifier says. */
+static void apply_pairs(Host *h, NdGroupId group, uint64_t index, uint64_t *table, const SimPair *pairs, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+	{
+		if (table[pairs[i].key] != pairs[i].was)
+			sim_fail(h->sim, "lost update", "node %u group %u entry %" PRIu64 " changes key %u from %" PRIu64 ", but the row is %" PRIu64,
+					 h->id, group, index, pairs[i].key, pairs[i].was, table[pairs[i].key]);
+		table[pairs[i].key] = pairs[i].is;
+	}
+}
+
+/* The applier reads a transaction's chunks from the log: truncation must not have taken them. */
+static void check_chunk_readable(Host *h, NdGroupId group, uint64_t index, uint64_t chunk)
+{
+	RaftEntry	e;
+	uint32_t	n = 0;
+	NdStatus	status = store_entries(h->store, group, chunk, chunk + 1, UINT32_MAX, &e, 1, &n);
+
+	if (status != ND_OK || n != 1)
+	{
+		sim_fail(h->sim, "chunk lost", "node %u group %u: entry %" PRIu64 " names chunk %" PRIu64 ", which the log no longer has: %s",
+				 h->id, group, index, chunk, nd_status_text(status));
+		return;
+	}
+	nd_blob_unref(e.payload);
+}
+
+static void apply_entry(Host *h, NdGroupId group, uint64_t index, uint64_t *table, bool running)
+{
+	Ledger	   *l = &h->sim->ledgers[group];
+	LedgerEntry *e = &l->entries[index - 1];
+
+	if (!e->has_header || e->entry_kind != ENTRY_TXN || e->verdict.kind != VERDICT_COMMIT)
+		return;
+	for (uint32_t i = 0; i < e->n_chunks; i++)
+	{
+		LedgerEntry *c = &l->entries[e->chunks[i] - 1];
+
+		if (running)
+			check_chunk_readable(h, group, index, e->chunks[i]);
+		apply_pairs(h, group, index, table, c->pairs, c->n_pairs);
+	}
+	apply_pairs(h, group, index, table, e->pairs, e->n_pairs);
+}
+
+static void schedule_apply(Host *h)
+{
+	if (h->apply_scheduled || h->applied_tickets == h->n_tickets)
+		return;
+	h->apply_scheduled = true;
+	sim_post(h->sim, sim_spread(&h->sim->rng, h->sim->o.apply_us), EV_APPLY, h->id, 0, 0);
+}
+
+static void apply_some(Host *h)
+{
+	uint32_t	n = 1 + (uint32_t) nd_random_below(&h->sim->rng, 8);
+
+	while (n-- > 0 && h->applied_tickets < h->n_tickets && !h->sim->failed)
+	{
+		Ticket		t = h->tickets[h->applied_tickets++];
+
+		sim_trace(h->sim, T_APPLY, h->id, t.group, t.index, 0, 0, 0);
+		apply_entry(h, t.group, t.index, h->groups[t.group].table, true);
+		h->groups[t.group].applied = t.index;
+		clients_applied(h, t.group, t.index, t.local);
+	}
+	schedule_apply(h);
+	host_kick(h);
+}
+
+static void tables_durable(Host *h)
+{
+	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
+	{
+		HostGroup  *hg = &h->groups[g];
+
+		if (hg->durable == hg->applied)
+			continue;
+		hg->durable = hg->applied;
+		memcpy(hg->durable_table, hg->table, sizeof hg->table);
+		sim_trace(h->sim, T_DURABLE, h->id, g, hg->durable, 0, 0, 0);
+	}
+	/* Repeating the same index must be harmless. */
+	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
+		node_applied_durable(h->node, g, h->groups[g].durable, h->sim->o.keep_bytes);
+	memmove(h->tickets, h->tickets + h->applied_tickets, (h->n_tickets - h->applied_tickets) * sizeof *h->tickets);
+	h->n_tickets -= h->applied_tickets;
+	h->applied_tickets = 0;
+	sim_post(h->sim, sim_spread(&h->sim->rng, h->sim->o.durable_us), EV_APPLIED_DURABLE, h->id, 0, 0);
+	host_kick(h);
+}
+
+/* The server restarts with a prefix of its commits, somewhere between the last flush and the last commit. */
+static void tables_crash(Host *h)
+{
+	uint32_t	kept = (uint32_t) nd_random_below(&h->sim->fault_rng, h->applied_tickets + 1);
+
+	sim_trace(h->sim, T_CRASH, h->id, 0, kept, h->applied_tickets, 0, 0);
+	for (uint32_t i = 0; i < kept; i++)
+	{
+		Ticket	   *t = &h->tickets[i];
+
+		apply_entry(h, t->group, t->index, h->groups[t->group].durable_table, false);
+		h->groups[t->group].durable = t->index;
+	}
+	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
+	{
+		HostGroup  *hg = &h->groups[g];
+
+		hg->applied = hg->applied_at_start = hg->durable;
+		memcpy(hg->table, hg->durable_table, sizeof hg->table);
+		hg->delivered = hg->term = hg->commit = hg->leader_term = 0;
+		h->refused_index[g] = 0;
+	}
+	h->n_tickets = h->applied_tickets = 0;
+}
+
+/* ---- the driver's callbacks ---- */
+
+static NdStatus on_deliver(void *ctx, const NodeDelivery *d)
+{
+	Host	   *h = ctx;
+	Sim		   *s = h->sim;
+	HostGroup  *hg;
+
+	if (d->group > s->o.data_groups)
+	{
+		sim_fail(s, "delivery", "node %u delivers entry %" PRIu64 " of group %u", h->id, d->index, d->group);
+		return ND_OK;
+	}
+	hg = &h->groups[d->group];
+	if (h->refused_index[d->group] && h->refused_index[d->group] != d->index)
+		sim_fail(s, "delivery", "node %u group %u was busy at entry %" PRIu64 " and is offered entry %" PRIu64 " next",
+				 h->id, d->group, h->refused_index[d->group], d->index);
+	if (h->n_tickets - h->applied_tickets >= s->o.apply_queue || sim_chance(&s->rng, s->o.busy))
+	{
+		h->refused_index[d->group] = d->index;
+		sim_trace(s, T_REFUSE, h->id, d->group, d->index, 0, 0, 0);
+		schedule_apply(h);
+		if (h->applied_tickets == h->n_tickets)
+			sim_post(s, sim_spread(&s->rng, 500), EV_APPLY, h->id, 0, 0);	/* room again, soon */
+		return ND_BUSY;
+	}
+	h->refused_index[d->group] = 0;
+	sim_trace(s, T_DELIVER, h->id, d->group, d->index, d->term, d->verdict.kind, d->replayed);
+	check_delivery(h, d);
+	hg->delivered = d->index;
+	if (s->failed)
+		return ND_OK;
+	if (!d->replayed)
+	{
+		h->tickets = sim_grow(h->tickets, &h->cap_tickets, h->n_tickets + 1, sizeof *h->tickets);
+		h->tickets[h->n_tickets++] = (Ticket) {d->group, d->index, d->local};
+		schedule_apply(h);
+	}
+	if (d->local)
+		clients_delivered(h, d);
+	return ND_OK;
+}
+
+static void on_proposal_failed(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason)
+{
+	Host	   *h = ctx;
+
+	sim_trace(h->sim, T_PROPOSE_FAILED, h->id, group, txn.counter, kind, outcome, reason);
+	clients_failed(h, group, txn, kind, outcome, reason);
+}
+
+static void on_read_done(void *ctx, NdGroupId group, uint64_t token, NdStatus status, uint64_t index)
+{
+	Host	   *h = ctx;
+
+	sim_trace(h->sim, T_READ_DONE, h->id, group, token, status, index, 0);
+	clients_read_done(h, group, token, status, index);
+}
+
+static void on_changed(void *ctx)
+{
+	(void) ctx;
+}
+
+static void on_log(void *ctx, int level, const char *text)
+{
+	Host	   *h = ctx;
+
+	sim_trace(h->sim, T_LOG, h->id, (uint64_t) level, nd_checksum(text, strlen(text), 0), 0, 0, 0);
+	if (h->sim->print)
+		printf("                          n%-3u log: %s\n", h->id, text);
+}
+
+static uint64_t on_applied(void *ctx, NdGroupId group)
+{
+	Host	   *h = ctx;
+
+	return group < SIM_GROUPS_MAX ? h->groups[group].applied : 0;
+}
+
+/* ---- life ---- */
+
+NdNodeId host_new(Sim *s)
+{
+	Host	   *h;
+
+	if (s->next_id >= SIM_NODES_MAX)
+		return 0;
+	h = &s->hosts[s->next_id];
+	h->sim = s;
+	h->id = s->next_id++;
+	h->exists = true;
+	h->disk = memvfs_create();
+	if (h->disk == NULL)
+	{
+		sim_fail(s, "memory", "no memory for a disk");
+		return 0;
+	}
+	memvfs_set_manual(h->disk, true);
+	snprintf(h->dir, sizeof h->dir, "/node%u", h->id);
+	return h->id;
+}
+
+static void member_of(const Host *h, NodeMember *m)
+{
+	memset(m, 0, sizeof *m);
+	m->node = h->id;
+	m->role = RAFT_VOTER;
+	snprintf(m->name, sizeof m->name, "node%u", h->id);
+	snprintf(m->address, sizeof m->address, "sim:%u", h->id);
+}
+
+static bool open_store(Host *h)
+{
+	Sim		   *s = h->sim;
+	Vfs		   *vfs = memvfs_vfs(h->disk);
+	StoreConfig config = s->o.store;
+	StoreIdentity id;
+	uint64_t	inode;
+	char		error[256] = "";
+	NdStatus	status;
+
+	config.dir = h->dir;
+	config.node = h->id;
+	vfs->ops->mkdir(vfs, h->dir);
+	status = store_identity_read(vfs, h->dir, &id, &inode);
+	if (status == ND_NOTFOUND && h->incarnation == 0)
+		id = (StoreIdentity) {.cluster_id = config.cluster_id, .node = h->id};
+	else if (status != ND_OK || id.incarnation != h->incarnation || id.node != h->id)
+	{
+		sim_fail(s, "identity", "node %u reads its identity: %s, incarnation %u after %u", h->id, nd_status_text(status), id.incarnation, h->incarnation);
+		return false;
+	}
+	h->incarnation = ++id.incarnation;
+	status = store_identity_write(vfs, h->dir, &id);
+	if (status == ND_OK)
+		status = store_open(vfs, &config, &h->store, error, sizeof error);
+	if (status != ND_OK)
+		sim_fail(s, "recovery", "node %u cannot open its store: %s: %s", h->id, nd_status_text(status), error);
+	return status == ND_OK;
+}
+
+static bool found_groups(Host *h)
+{
+	Sim		   *s = h->sim;
+	NodeMember	self;
+	NdStatus	status;
+
+	if (store_groups(h->store, NULL, 0) > 0)
+		return true;
+	member_of(h, &self);
+	if (h->founder)
+		status = node_bootstrap(h->store, &self, s->o.data_groups);
+	else
+		status = node_bootstrap_joining(h->store, s->o.data_groups);
+	if (status != ND_OK)
+		sim_fail(s, "founding", "node %u: %s", h->id, nd_status_text(status));
+	return status == ND_OK;
+}
+
+void host_start(Host *h)
+{
+	Sim		   *s = h->sim;
+	NodeConfig	config = s->o.node;
+	NodeCallbacks callbacks = {on_deliver, on_proposal_failed, on_read_done, on_changed, on_log, h};
+	NodeMember	seeds[SIM_NODES_MAX];
+	uint32_t	n_seeds = 0;
+	char		error[256] = "";
+	NdStatus	status;
+
+	if (!open_store(h) || !found_groups(h))
+		return;
+	h->up = true;
+	h->paused_until = 0;
+	h->ticks = 0;
+	h->counter = 0;
+	h->idle_rounds = 0;
+	h->work_scheduled = h->disk_scheduled = h->apply_scheduled = false;
+	memset(h->told, 0, sizeof h->told);
+	sim_trace(s, T_START, h->id, h->incarnation, 0, 0, 0, 0);
+	check_started(h);
+	config.self = h->id;
+	config.incarnation = h->incarnation;
+	config.seed = nd_random_next(&s->rng);
+	status = node_create(&config, h->store, &callbacks, on_applied, &h->node, error, sizeof error);
+	if (status != ND_OK)
+	{
+		sim_fail(s, "recovery", "node %u cannot be created: %s: %s", h->id, nd_status_text(status), error);
+		store_close(h->store);
+		h->up = false;
+		return;
+	}
+	net_init_transport(h);
+	node_set_transport(h->node, &h->transport.base);
+	for (NdNodeId id = 1; id < s->next_id; id++)
+		if (id != h->id && s->hosts[id].exists)
+			member_of(&s->hosts[id], &seeds[n_seeds++]);
+	node_set_seed_peers(h->node, seeds, n_seeds);
+	net_host_started(h);
+	sim_post(s, sim_spread(&s->rng, 5 * SIM_MS), EV_TICK, h->id, 0, 0);
+	sim_post(s, sim_spread(&s->rng, s->o.durable_us), EV_APPLIED_DURABLE, h->id, 0, 0);
+	host_kick(h);
+}
+
+void host_crash(Host *h, bool silent)
+{
+	Sim		   *s = h->sim;
+
+	if (!h->up)
+		return;
+	h->up = false;
+	h->life++;
+	h->disk_armed = false;
+	s->crashes++;
+	net_host_stopped(h, silent);
+	clients_node_gone(s, h->id);
+	node_destroy(h->node);
+	store_close(h->store);
+	h->node = NULL;
+	h->store = NULL;
+	memvfs_fail(h->disk, MEMVFS_SYNC, 0, 0, ND_OK);
+	memvfs_crash(h->disk, nd_random_next(&s->fault_rng));
+	tables_crash(h);
+}
+
+void host_lose(Host *h)
+{
+	h->dead = true;
+	host_crash(h, false);
+}
+
+bool host_found(Sim *s)
+{
+	for (uint32_t i = 0; i < s->o.nodes; i++)
+		if (host_new(s) == 0)
+			return false;
+	s->hosts[1].founder = true;
+	for (uint32_t g = 0; g <= s->o.data_groups; g++)
+	{
+		Ledger	   *l = &s->ledgers[g];
+
+		l->configuration.n = 1;
+		l->configuration.members[0] = (RaftMember) {.node = 1, .role = RAFT_VOTER};
+		l->configurations = sim_grow(NULL, &l->cap_configurations, 1, sizeof *l->configurations);
+		l->configurations[l->n_configurations++] = l->configuration;
+	}
+	for (uint32_t i = 1; i <= s->o.nodes; i++)
+		sim_post(s, i * SIM_MS, EV_START, i, 0, 0);
+	return true;
+}
+
+/* ---- events ---- */
+
+static void peer_up(Host *h, NdNodeId peer, uint64_t session)
+{
+	if (!net_session(h->sim, h->id, peer, session))
+		return;
+	if (h->told[peer])
+		node_peer_down(h->node, peer);
+	h->told[peer] = session;
+	sim_trace(h->sim, T_PEER_UP, h->id, peer, h->sim->hosts[peer].incarnation, 0, 0, 0);
+	node_peer_up(h->node, peer, h->sim->hosts[peer].incarnation);
+	host_kick(h);
+}
+
+static void peer_down(Host *h, NdNodeId peer, uint64_t session)
+{
+	if (h->told[peer] != session)
+		return;
+	h->told[peer] = 0;
+	sim_trace(h->sim, T_PEER_DOWN, h->id, peer, 0, 0, 0, 0);
+	node_peer_down(h->node, peer);
+	host_kick(h);
+}
+
+static void work(Host *h)
+{
+	bool		more;
+
+	h->work_scheduled = false;
+	more = node_work(h->node);
+	sim_trace(h->sim, T_WORK, h->id, more, 0, 0, 0, 0);
+	h->idle_rounds = more ? h->idle_rounds + 1 : 0;
+	if (h->idle_rounds > WORK_ROUNDS_MAX)
+		sim_fail(h->sim, "livelock", "node %u: node_work() asked for more %u times", h->id, WORK_ROUNDS_MAX);
+	if (more)
+		host_kick(h);
+}
+
+/* A driver that stopped must have had a reason. Its server is restarted later, or its disk is given up. */
+static void look_after(Host *h)
+{
+	Sim		   *s = h->sim;
+	NdStatus	status = ND_OK;
+	uint64_t	bytes;
+
+	if (node_failed(h->node, &status))
+	{
+		sim_trace(s, T_NODE_FAILED, h->id, status, 0, 0, 0, 0);
+		if (!h->disk_armed)
+			sim_fail(s, "node failed", "node %u stopped though its disk is well: %s", h->id, nd_status_text(status));
+		else
+		{
+			host_crash(h, false);
+			sim_post(s, sim_spread(&s->fault_rng, 300 * SIM_MS), EV_START, h->id, 0, 0);
+		}
+		return;
+	}
+	check_host(h);
+	if (!h->disk_scheduled && memvfs_job(h->disk, &bytes))
+	{
+		uint64_t	delay = sim_spread(&s->rng, s->o.flush_us);
+
+		if (sim_chance(&s->rng, s->o.flush_spike))
+			delay += sim_spread(&s->rng, 300 * SIM_MS);
+		h->disk_scheduled = true;
+		sim_post(s, delay, EV_DISK, h->id, 0, 0);
+	}
+}
+
+void host_event(Host *h, const SimEvent *e)
+{
+	Sim		   *s = h->sim;
+
+	if (!h->up)
+		return;
+	switch (e->kind)
+	{
+		case EV_TICK:
+			sim_trace(s, T_TICK, h->id, 0, 0, 0, 0, 0);
+			h->ticks++;
+			node_tick(h->node);
+			sim_post(s, s->o.node.tick_ms * SIM_MS, EV_TICK, h->id, 0, 0);
+			host_kick(h);
+			break;
+		case EV_WORK:
+			work(h);
+			break;
+		case EV_DISK:
+			sim_trace(s, T_DISK, h->id, 0, 0, 0, 0, 0);
+			h->disk_scheduled = false;
+			memvfs_complete(h->disk);
+			host_kick(h);
+			break;
+		case EV_FRAME:
+			if (!net_take_frame(s, e))
+				break;
+			sim_trace(s, T_FRAME, h->id, e->a, e->len, nd_checksum(e->data, e->len, 0), 0, 0);
+			node_frame(h->node, (NdNodeId) e->a, e->data, e->len);
+			host_kick(h);
+			break;
+		case EV_PEER_UP:
+			peer_up(h, (NdNodeId) e->a, e->b);
+			break;
+		case EV_PEER_DOWN:
+			peer_down(h, (NdNodeId) e->a, e->b);
+			break;
+		case EV_APPLY:
+			h->apply_scheduled = false;
+			apply_some(h);
+			break;
+		case EV_APPLIED_DURABLE:
+			tables_durable(h);
+			break;
+		default:
+			break;
+	}
+	look_after(h);
+}

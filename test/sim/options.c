@@ -1,0 +1,106 @@
+/*
+ * options.c: what a seed chooses for a whole run: size, limits, which faults at all and how often.
+ *
+ * Faults are swizzled: each is switched off in part of the runs, so that a combination of few faults at high rates occurs as well as all
+ * of them at once. Limits are small in part of the runs, so that they are hit.
+ */
+#include "sim.h"
+
+static uint64_t pick(NdRandom *r, const uint64_t *values, uint32_t n)
+{
+	return values[nd_random_below(r, n)];
+}
+
+#define PICK(r, ...) pick((r), (const uint64_t[]) {__VA_ARGS__}, (uint32_t) (sizeof((const uint64_t[]) {__VA_ARGS__}) / sizeof(uint64_t)))
+
+/* A rate in half of the runs, never in the others. */
+static uint64_t maybe(NdRandom *r, uint64_t low, uint64_t high)
+{
+	return nd_random_below(r, 2) ? low + nd_random_below(r, high - low + 1) : 0;
+}
+
+static void choose_network(SimOptions *o, NdRandom *r)
+{
+	o->latency_us = PICK(r, 50, 200, 1000, 5000);
+	o->queue_bytes = PICK(r, 64 << 10, 1 << 20, 16 << 20);
+	/* A stream loses frames only when it breaks (transport.h); Raft must stand worse, so half of the runs are worse. */
+	if (nd_random_below(r, 2))
+	{
+		o->loss = (uint32_t) maybe(r, 1, 150);
+		o->duplicate = (uint32_t) maybe(r, 1, 200);
+		o->reorder = (uint32_t) maybe(r, 1, 300);
+		o->spike = (uint32_t) maybe(r, 1, 50);
+		o->spike_us = PICK(r, 100 * SIM_MS, 1000 * SIM_MS);
+	}
+}
+
+static void choose_faults(SimOptions *o, NdRandom *r)
+{
+	o->faults_from_start = nd_random_below(r, 4) == 0;
+	o->chaos_us = (2 + nd_random_below(r, 5)) * SIM_S;
+	o->crash_every = maybe(r, 150 * SIM_MS, 2 * SIM_S);
+	o->partition_every = maybe(r, 200 * SIM_MS, 2 * SIM_S);
+	o->pause_every = maybe(r, 300 * SIM_MS, 3 * SIM_S);
+	o->break_every = maybe(r, 100 * SIM_MS, 2 * SIM_S);
+	o->fsync_error_every = maybe(r, 1 * SIM_S, 6 * SIM_S);
+	o->membership_every = maybe(r, 300 * SIM_MS, 3 * SIM_S);
+	o->transfer_every = maybe(r, 100 * SIM_MS, 1 * SIM_S);
+	o->all_crash_every = nd_random_below(r, 4) == 0 ? 2 * SIM_S : 0;
+	o->flush_us = PICK(r, 20, 500, 3000, 15000);
+	o->flush_spike = (uint32_t) maybe(r, 1, 30);
+}
+
+static void choose_tables(SimOptions *o, NdRandom *r)
+{
+	o->busy = (uint32_t) maybe(r, 1, 200);
+	o->apply_queue = (uint32_t) PICK(r, 1, 4, 64, 1000);
+	o->apply_us = PICK(r, 10, 300, 3000);
+	o->durable_us = PICK(r, 5 * SIM_MS, 50 * SIM_MS, 400 * SIM_MS);
+	o->keep_bytes = PICK(r, 0, 0, 10000, 1 << 20);
+}
+
+static void choose_clients(SimOptions *o, NdRandom *r)
+{
+	o->clients = 1 + (uint32_t) nd_random_below(r, SIM_CLIENTS_MAX);
+	o->think_us = PICK(r, 200, 2000, 20000);
+	o->hot_keys = (uint32_t) PICK(r, 1, 4, 12, SIM_KEYS);
+	o->pad_bytes = (uint32_t) PICK(r, 0, 0, 200, 4000, 30000);
+	o->reserve = (uint32_t) maybe(r, 20, 300);
+	o->chunks = (uint32_t) maybe(r, 20, 300);
+	o->forget = (uint32_t) maybe(r, 5, 50);
+}
+
+static void choose_driver(SimOptions *o, NdRandom *r)
+{
+	NodeConfig *n = &o->node;
+
+	n->cluster_id = 1 + nd_random_below(r, UINT32_MAX);
+	n->tick_ms = 10;
+	n->election_ticks = 8 + (uint32_t) nd_random_below(r, 12);
+	n->heartbeat_ticks = 1 + (uint32_t) nd_random_below(r, 3);
+	n->append_bytes_max = (uint32_t) PICK(r, 1, 300, 5000, 1 << 20);
+	n->inflight_max = (uint32_t) PICK(r, 1, 3, 16, 256);
+	n->inflight_bytes_max = PICK(r, 1000, 100000, 16 << 20);
+	n->uncommitted_bytes_max = PICK(r, 100000, 1 << 20, 16 << 20);
+	n->certifier.keys_max = PICK(r, 16, 40, 200, 100000);
+	n->certifier.ids_max = PICK(r, 16, 60, 300, 100000);
+	n->checkpoint_every = PICK(r, 1, 7, 50, 1000);
+	o->store.cluster_id = n->cluster_id;
+	o->store.segment_bytes = 1 << 20;
+	o->store.cache_bytes = PICK(r, 0, 3000, 100000, 16 << 20);
+	o->store.record_bytes_max = 4 << 20;
+}
+
+void options_choose(SimOptions *o, uint64_t seed)
+{
+	NdRandom	r;
+
+	nd_random_seed(&r, seed * 5);
+	o->nodes = (uint32_t) PICK(&r, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7);
+	o->data_groups = (uint32_t) PICK(&r, 1, 1, 1, 2, 2, 3, 4);
+	choose_network(o, &r);
+	choose_faults(o, &r);
+	choose_tables(o, &r);
+	choose_clients(o, &r);
+	choose_driver(o, &r);
+}
