@@ -16,6 +16,7 @@
  *    and a new one would contradict it. Refusals for age or fence need no memory: they repeat for ever.
  * 3. KEY_REL_ACCESS_SHARE is checked, not recorded: an applier takes no lock for what another node only read.
  */
+#include "../base/mutant.h"
 #include "certifier_int.h"
 
 #include <string.h>
@@ -126,7 +127,7 @@ static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 		if (v->kind != VERDICT_COMMIT)
 			continue;
 		owner = certifier__reservations_conflict(&c->reservations, key, h->txn);
-		if (owner != NULL)
+		if (owner != NULL && !MUTANT(CERTIFIER_RESERVATION_IGNORED))
 		{
 			*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = owner->index, .by_txn = owner->txn};
 			continue;
@@ -142,14 +143,15 @@ static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader *h, bool fenced, const WindowEntry *earlier, Judgement *j)
 {
 	Verdict    *v = &j->verdict;
-	bool		in_window = h->base >= c->window.start;
+	bool		in_window = h->base + MUTANT(CERTIFIER_OLD_BASE) >= c->window.start;
 
 	v->kind = VERDICT_COMMIT;
-	if (fenced)
+	if (fenced && !MUTANT(CERTIFIER_FENCE_IGNORED))
 		v->kind = VERDICT_ABORT_FENCED;
-	else if (earlier != NULL && earlier->kind == ENTRY_CANCEL)
+	else if (earlier != NULL && earlier->kind == ENTRY_CANCEL && !MUTANT(CERTIFIER_TOMBSTONE_IGNORED))
 		*v = (Verdict) {.kind = VERDICT_ABORT_CANCELLED, .by_index = earlier->index, .by_txn = h->txn};
-	else if (earlier != NULL && (earlier->kind == ENTRY_TXN || (h->kind == ENTRY_RESERVE && h->flags <= earlier->number)))
+	else if (earlier != NULL && !MUTANT(CERTIFIER_DUPLICATE_MISSED) &&
+			 (earlier->kind == ENTRY_TXN || (h->kind == ENTRY_RESERVE && h->flags <= earlier->number)))
 		*v = (Verdict) {.kind = VERDICT_DUPLICATE, .by_index = earlier->index, .by_txn = h->txn, .first = (VerdictKind) earlier->verdict};
 	else if (!in_window || h->base >= index || !chunks_are_kept(c, index, h))
 		*v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = c->window.start};
@@ -157,8 +159,7 @@ static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader
 		return ND_INVALID;
 
 	j->recorded = (uint8_t) v->kind;
-	j->remember = in_window && v->kind != VERDICT_DUPLICATE && v->kind != VERDICT_ABORT_CANCELLED &&
-		(earlier == NULL || earlier->kind == ENTRY_RESERVE);
+	j->remember = v->kind == VERDICT_COMMIT || (in_window && v->kind != VERDICT_DUPLICATE && (earlier == NULL || earlier->kind == ENTRY_RESERVE));
 	return ND_OK;
 }
 

@@ -10,6 +10,7 @@
  * 3. Deletion shifts back what follows (Knuth, The Art of Computer Programming 3, section 6.4, algorithm R), so there are no markers
  *    that would make lookups slower with the age of the replica.
  */
+#include "../base/mutant.h"
 #include "certifier_int.h"
 
 #include <string.h>
@@ -93,7 +94,10 @@ uint64_t certifier__keys_conflict(const KeyTable *t, EntryKey key, uint64_t base
 	{
 		const KeySlot *s = &t->slots[at];
 
-		if (s->hash == key.hash && slot_index(s) > base && slot_index(s) > highest && key_modes_conflict(slot_mode(s), key.mode))
+		if (MUTANT(CERTIFIER_KEY_SHARE_MISSED) && (slot_mode(s) == KEY_ROW_SHARE_KEY || key.mode == KEY_ROW_SHARE_KEY))
+			continue;
+		if (s->hash == key.hash && slot_index(s) > base + MUTANT(CERTIFIER_BASE_OFF_BY_ONE) && slot_index(s) > highest &&
+			key_modes_conflict(slot_mode(s), key.mode))
 			highest = slot_index(s);
 	}
 	return highest;
@@ -115,7 +119,7 @@ void certifier__keys_evict(KeyTable *t, EntryKey key, uint64_t index)
 	uint64_t	mask = t->cap - 1;
 	uint64_t	hole;
 
-	if (s->index_mode == 0 || slot_index(s) != index)
+	if (s->index_mode == 0 || (slot_index(s) != index && !MUTANT(CERTIFIER_EVICT_NEWER)))
 		return;
 	hole = (uint64_t) (s - t->slots);
 	for (uint64_t at = (hole + 1) & mask; t->slots[at].index_mode != 0; at = (at + 1) & mask)

@@ -1,0 +1,35 @@
+/*
+ * fuzz_entry.c: any bytes through entry_decode(): no read past the end, and what is accepted encodes to the same bytes.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/core/wire/entry.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	EntryHeader h;
+	EntryKey   *keys;
+	uint64_t   *chunks;
+	NdBuf		buf;
+
+	if (entry_decode(data, size, &h) != ND_OK)
+		return 0;
+	keys = calloc((size_t) h.n_keys + 1, sizeof(EntryKey));
+	chunks = calloc((size_t) h.n_chunks + 1, sizeof(uint64_t));
+	for (uint32_t i = 0; i < h.n_keys; i++)
+		keys[i] = entry_key(&h, i);
+	entry_chunks(&h, chunks);
+	nd_buf_init(&buf);
+	if (entry_encode_header(&buf, h.kind, h.flags, h.txn, h.base, keys, h.n_keys, chunks, h.n_chunks) != ND_OK)
+		abort();
+	nd_buf_bytes(&buf, h.body, h.body_len);
+	if (buf.len != size || memcmp(buf.data, data, size) != 0)
+		abort();
+	nd_buf_free(&buf);
+	free(keys);
+	free(chunks);
+	return 0;
+}

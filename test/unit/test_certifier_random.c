@@ -1,0 +1,557 @@
+/*
+ * test_certifier_random.c: random histories through the certifier and through an oracle that knows no tables, rings or indexes: it keeps
+ * plain lists and answers every question by walking over all of them.
+ *
+ * Shown for each history: every field of every verdict, the window's start, the chunk floor and look-ups are the oracle's; a state saved
+ * and restored at any point goes on alike, with the same checksum and the same bytes; a failed allocation changes nothing.
+ *
+ * Windows and domains are small, so that every rule meets every other one. A failure prints its seed.
+ *
+ * Arguments: none, or a first seed and a count. Built with -DND_MUTANTS, it also shows that each planted bug of the certifier is seen.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/core/base/mutant.h"
+#include "certifier_kit.h"
+
+#define ENTRIES 220				/* per history */
+#define NODES 3
+
+static uint64_t first_seed = 1;
+static uint64_t n_seeds = 5000;
+
+/* ---- the oracle ---- */
+
+typedef struct OracleEntry
+{
+	uint64_t	index;
+	KitEntry	e;
+	VerdictKind verdict;		/* as remembered */
+	bool		has_keys;
+} OracleEntry;
+
+typedef struct OracleReserved
+{
+	TxnId		txn;
+	EntryKey	key;
+	uint64_t	index;			/* of the owner's first RESERVE with keys */
+} OracleReserved;
+
+typedef struct OracleChunk
+{
+	TxnId		txn;
+	uint64_t	index;
+} OracleChunk;
+
+typedef struct Oracle
+{
+	CertifierLimits limits;
+	OracleEntry entries[ENTRIES];	/* all that were ever remembered; those before `first` are evicted */
+	size_t		first;
+	size_t		n;
+	OracleReserved reserved[ENTRIES * 8];
+	size_t		n_reserved;
+	OracleChunk chunks[ENTRIES];
+	size_t		n_chunks;
+	int64_t		incarnation[NODES + 1];
+	uint64_t	start;
+} Oracle;
+
+static bool same_id(TxnId a, TxnId b)
+{
+	return a.node == b.node && a.incarnation == b.incarnation && a.counter == b.counter;
+}
+
+static bool superseded(TxnId id, TxnId by)
+{
+	return id.node == by.node && id.incarnation < by.incarnation;
+}
+
+static OracleEntry *oracle_find(Oracle *o, TxnId id)
+{
+	OracleEntry *found = NULL;
+
+	for (size_t i = o->first; i < o->n; i++)
+		if (same_id(o->entries[i].e.txn, id))
+			found = &o->entries[i];
+	return found;
+}
+
+static void oracle_end_reservations(Oracle *o, TxnId txn, bool fence)
+{
+	size_t		kept = 0;
+
+	for (size_t i = 0; i < o->n_reserved; i++)
+		if (fence ? !superseded(o->reserved[i].txn, txn) : !same_id(o->reserved[i].txn, txn))
+			o->reserved[kept++] = o->reserved[i];
+	o->n_reserved = kept;
+}
+
+static void oracle_end_chunks(Oracle *o, TxnId txn, bool fence)
+{
+	size_t		kept = 0;
+
+	for (size_t i = 0; i < o->n_chunks; i++)
+		if (fence ? !superseded(o->chunks[i].txn, txn) : !same_id(o->chunks[i].txn, txn))
+			o->chunks[kept++] = o->chunks[i];
+	o->n_chunks = kept;
+}
+
+static uint64_t oracle_floor(const Oracle *o)
+{
+	uint64_t	floor = 0;
+
+	for (size_t i = 0; i < o->n_chunks; i++)
+		if (floor == 0 || o->chunks[i].index < floor)
+			floor = o->chunks[i].index;
+	return floor;
+}
+
+static void oracle_keys(Oracle *o, const KitEntry *e, Verdict *v)
+{
+	for (uint32_t k = 0; k < e->n_keys; k++)
+	{
+		EntryKey	key = e->keys[k];
+		const OracleReserved *lowest = NULL;
+
+		for (size_t i = 0; i < o->n_reserved; i++)
+		{
+			const OracleReserved *r = &o->reserved[i];
+
+			if (r->key.hash == key.hash && key_modes_conflict(r->key.mode, key.mode) && !same_id(r->txn, e->txn) &&
+				!superseded(r->txn, e->txn) && (lowest == NULL || txnid_compare(r->txn, lowest->txn) < 0))
+				lowest = r;
+		}
+		if (lowest != NULL)
+		{
+			*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = lowest->index, .by_txn = lowest->txn};
+			return;
+		}
+		for (size_t i = o->n; i-- > o->first;)
+		{
+			const OracleEntry *other = &o->entries[i];
+
+			if (!other->has_keys || other->index <= e->base)
+				continue;
+			for (uint32_t m = 0; m < other->e.n_keys; m++)
+				if (other->e.keys[m].hash == key.hash && other->e.keys[m].mode != KEY_REL_ACCESS_SHARE &&
+					key_modes_conflict(other->e.keys[m].mode, key.mode))
+				{
+					*v = (Verdict) {.kind = VERDICT_ABORT_CONFLICT, .key = key.hash, .by_index = other->index, .by_txn = other->e.txn};
+					return;
+				}
+		}
+	}
+}
+
+static bool oracle_chunks_kept(const Oracle *o, uint64_t index, const KitEntry *e)
+{
+	uint64_t	from = 0;
+
+	for (size_t i = 0; i < o->n_chunks; i++)
+		if (same_id(o->chunks[i].txn, e->txn))
+			from = o->chunks[i].index;
+	for (uint32_t i = 0; i < e->n_chunks; i++)
+		if (from == 0 || e->chunks[i] < from || e->chunks[i] >= index)
+			return false;
+	return true;
+}
+
+static void oracle_remember(Oracle *o, uint64_t index, const KitEntry *e, VerdictKind verdict)
+{
+	o->entries[o->n++] = (OracleEntry) {index, *e, verdict, e->kind == ENTRY_TXN && verdict == VERDICT_COMMIT};
+	for (;;)
+	{
+		uint64_t	keys = 0;
+
+		for (size_t i = o->first; i < o->n; i++)
+			for (uint32_t k = 0; o->entries[i].has_keys && k < o->entries[i].e.n_keys; k++)
+				keys += o->entries[i].e.keys[k].mode != KEY_REL_ACCESS_SHARE;
+		if (o->n - o->first <= 1 || (keys <= o->limits.keys_max && o->n - o->first <= o->limits.ids_max))
+			return;
+		o->start = o->entries[o->first++].index;
+	}
+}
+
+static Verdict oracle_certify(Oracle *o, uint64_t index, const KitEntry *e)
+{
+	Verdict		v = {0};
+	OracleEntry *earlier = oracle_find(o, e->txn);
+	bool		decided = earlier != NULL && earlier->e.kind != ENTRY_RESERVE;
+	bool		fenced = (int64_t) e->txn.incarnation < o->incarnation[e->txn.node];
+	bool		owns = false;
+
+	for (size_t i = 0; i < o->n_reserved; i++)
+		owns |= same_id(o->reserved[i].txn, e->txn);
+	if (!fenced)
+	{
+		o->incarnation[e->txn.node] = e->txn.incarnation;
+		oracle_end_reservations(o, e->txn, true);
+		oracle_end_chunks(o, e->txn, true);
+	}
+
+	if (e->kind == ENTRY_CHUNK)
+	{
+		bool		open = false;
+
+		for (size_t i = 0; i < o->n_chunks; i++)
+			open |= same_id(o->chunks[i].txn, e->txn);
+		if (fenced)
+			v.kind = VERDICT_ABORT_FENCED;
+		else if (!decided && !open && e->base >= o->start)
+			o->chunks[o->n_chunks++] = (OracleChunk) {e->txn, index};
+		return v;
+	}
+
+	if (e->kind == ENTRY_CANCEL)
+	{
+		bool		proof = earlier != NULL || owns || e->base >= o->start;
+
+		oracle_end_reservations(o, e->txn, false);
+		oracle_end_chunks(o, e->txn, false);
+		if (decided)
+		{
+			v = (Verdict) {.by_index = earlier->index, .by_txn = e->txn, .first = earlier->verdict};
+			if (earlier->verdict == VERDICT_NONE)
+				v.kind = VERDICT_ABORT_OLD;
+			return v;
+		}
+		if (!proof)
+			v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = o->start};
+		oracle_remember(o, index, e, proof ? VERDICT_ABORT_CANCELLED : VERDICT_NONE);
+		return v;
+	}
+
+	v.kind = VERDICT_COMMIT;
+	if (fenced)
+		v.kind = VERDICT_ABORT_FENCED;
+	else if (decided && earlier->e.kind == ENTRY_CANCEL)
+		v = (Verdict) {.kind = VERDICT_ABORT_CANCELLED, .by_index = earlier->index, .by_txn = e->txn};
+	else if (decided || (earlier != NULL && e->kind == ENTRY_RESERVE && e->flags <= earlier->e.flags))
+		v = (Verdict) {.kind = VERDICT_DUPLICATE, .by_index = earlier->index, .by_txn = e->txn, .first = earlier->verdict};
+	else if (e->base < o->start || e->base >= index || !oracle_chunks_kept(o, index, e))
+		v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = o->start};
+	else
+		oracle_keys(o, e, &v);
+
+	if (e->kind == ENTRY_TXN)
+	{
+		oracle_end_reservations(o, e->txn, false);
+		oracle_end_chunks(o, e->txn, false);
+	}
+	else if (v.kind == VERDICT_COMMIT)
+	{
+		uint64_t	since = index;
+
+		for (size_t i = 0; i < o->n_reserved; i++)
+			if (same_id(o->reserved[i].txn, e->txn))
+				since = o->reserved[i].index;
+		for (uint32_t k = 0; k < e->n_keys; k++)
+			o->reserved[o->n_reserved++] = (OracleReserved) {e->txn, e->keys[k], since};
+	}
+	if (!decided && v.kind != VERDICT_DUPLICATE && e->base >= o->start)
+		oracle_remember(o, index, e, v.kind);
+	return v;
+}
+
+/* ---- random histories ---- */
+
+typedef struct History
+{
+	NdRandom	r;
+	uint64_t	index;
+	uint32_t	incarnation[NODES + 1];
+	uint64_t	counter[NODES + 1];
+	uint64_t	n_hashes;
+	uint64_t	chunk_index;	/* of the last CHUNK */
+	TxnId		chunk_txn;
+} History;
+
+static uint64_t below(History *h, uint64_t n)
+{
+	return nd_random_below(&h->r, n);
+}
+
+static KitEntry random_entry(History *h)
+{
+	static const uint8_t modes[] = {0, 1, 2, 3, 3, 3, 17, 18, 19, 19, 20, 21, 22, 23, 24};
+	KitEntry	e = {0};
+	NdNodeId	node = (NdNodeId) (1 + below(h, NODES));
+	uint64_t	back = below(h, 8) == 0 ? below(h, 60) : below(h, 12);
+	uint64_t	roll = below(h, 100);
+
+	h->index += 1 + (below(h, 4) == 0 ? below(h, 3) : 0);
+	e.kind = roll < 66 ? ENTRY_TXN : roll < 84 ? ENTRY_RESERVE : roll < 92 ? ENTRY_CHUNK : ENTRY_CANCEL;
+	if (below(h, 60) == 0)
+		h->incarnation[node]++;
+	e.txn = (TxnId) {node, h->incarnation[node], 1};
+	if (below(h, 12) == 0 && e.txn.incarnation > 0)
+		e.txn.incarnation--;
+	/* mostly new ids; else one of the last few, so that copies, later parts and outcomes of an id meet */
+	if (below(h, 2) == 0)
+		h->counter[node]++;
+	e.txn.counter = 1 + h->counter[node] - below(h, h->counter[node] < 6 ? h->counter[node] + 1 : 6);
+	e.base = h->index - 1 > back ? h->index - 1 - back : 0;
+	if (below(h, 200) == 0)
+		e.base = h->index + below(h, 3);
+	if (e.kind == ENTRY_RESERVE)
+		e.flags = (uint16_t) below(h, 4);
+	if (e.kind == ENTRY_TXN || e.kind == ENTRY_RESERVE)
+	{
+		uint32_t	n = (uint32_t) (below(h, 50) == 0 ? below(h, 40) : below(h, 5));
+
+		for (uint32_t i = 0; i < n && i < KIT_KEYS_MAX; i++)
+			e.keys[i] = (EntryKey) {below(h, h->n_hashes), modes[below(h, sizeof(modes))]};
+		e.n_keys = n;
+	}
+	if (e.kind == ENTRY_RESERVE && e.n_keys > 6)
+		e.n_keys = 6;
+	if (e.kind == ENTRY_TXN && h->chunk_index != 0 && below(h, 4) == 0)
+	{
+		e.txn = h->chunk_txn;
+		e.chunks[e.n_chunks++] = h->chunk_index - (below(h, 8) == 0 && h->chunk_index > 1);
+		h->chunk_index = 0;
+	}
+	if (e.kind == ENTRY_CHUNK)
+	{
+		h->chunk_index = h->index;
+		h->chunk_txn = e.txn;
+	}
+	return e;
+}
+
+static void history_start(History *h, uint64_t seed)
+{
+	memset(h, 0, sizeof(*h));
+	nd_random_seed(&h->r, seed);
+	h->n_hashes = 1 + below(h, 1 + below(h, 60));
+}
+
+static CertifierLimits random_limits(History *h)
+{
+	CertifierLimits limits = {16 + below(h, 40), 16 + below(h, 40)};
+
+	return limits;
+}
+
+static bool same_verdict(const Verdict *a, const Verdict *b)
+{
+	return a->kind == b->kind && a->key == b->key && a->by_index == b->by_index && same_id(a->by_txn, b->by_txn) && a->first == b->first;
+}
+
+static bool same_bytes(const Certifier *a, const Certifier *b)
+{
+	NdBuf		x;
+	NdBuf		y;
+	bool		same;
+
+	nd_buf_init(&x);
+	nd_buf_init(&y);
+	same = certifier_save(a, &x) == ND_OK && certifier_save(b, &y) == ND_OK && x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
+	nd_buf_free(&x);
+	nd_buf_free(&y);
+	return same;
+}
+
+/* Save and restore; false: it failed. */
+static bool reincarnate(Certifier **c)
+{
+	NdBuf		buf;
+	Certifier  *restored;
+	bool		ok;
+
+	nd_buf_init(&buf);
+	ok = certifier_save(*c, &buf) == ND_OK && certifier_restore(buf.data, buf.len, &restored) == ND_OK;
+	nd_buf_free(&buf);
+	if (ok)
+	{
+		certifier_destroy(*c);
+		*c = restored;
+	}
+	return ok;
+}
+
+static bool same_lookup(const Certifier *c, Oracle *o, TxnId id)
+{
+	OracleEntry *e = oracle_find(o, id);
+	bool		want = e != NULL && e->e.kind != ENTRY_RESERVE && e->verdict != VERDICT_NONE;
+	uint64_t	index;
+	VerdictKind kind;
+
+	if (certifier_lookup(c, id, &index, &kind) != want)
+		return false;
+	return !want || (index == e->index && kind == e->verdict);
+}
+
+/* What differed first; NULL: nothing. */
+static const char *run_history(uint64_t seed)
+{
+	Oracle	   *o = calloc(1, sizeof(Oracle));
+	Certifier  *c = NULL;		/* never restored */
+	Certifier  *d = NULL;		/* restored now and then */
+	History		h;
+	const char *wrong = NULL;
+
+	history_start(&h, seed);
+	o->limits = random_limits(&h);
+	for (int node = 0; node <= NODES; node++)
+		o->incarnation[node] = -1;
+	if (certifier_create(o->limits, &c) != ND_OK || certifier_create(o->limits, &d) != ND_OK)
+		wrong = "create";
+
+	for (int i = 0; i < ENTRIES && wrong == NULL; i++)
+	{
+		KitEntry	e = random_entry(&h);
+		Verdict		vc;
+		Verdict		vd;
+		Verdict		want;
+
+		if (below(&h, 40) == 0 && !reincarnate(&d))
+			wrong = "restore";
+		else if (kit_certify(c, h.index, &e, &vc) != ND_OK || kit_certify(d, h.index, &e, &vd) != ND_OK)
+			wrong = "status";
+		else
+		{
+			/* keys are sorted and made unique by the encoding, in place */
+			uint32_t	n = 0;
+
+			for (uint32_t k = 0; k < e.n_keys; k++)
+				if (n == 0 || e.keys[k].hash > e.keys[n - 1].hash ||
+					(e.keys[k].hash == e.keys[n - 1].hash && e.keys[k].mode > e.keys[n - 1].mode))
+					e.keys[n++] = e.keys[k];
+				else
+					break;
+			e.n_keys = n;
+			want = oracle_certify(o, h.index, &e);
+			if (!same_verdict(&vc, &want))
+				wrong = "verdict";
+			else if (!same_verdict(&vd, &want))
+				wrong = "verdict after restore";
+			else if (certifier_window_start(c) != o->start)
+				wrong = "window start";
+			else if (certifier_open_chunk_floor(c) != oracle_floor(o))
+				wrong = "chunk floor";
+			else if (certifier_checksum(c) != certifier_checksum(d))
+				wrong = "checksum";
+			else if (!same_lookup(c, o, e.txn) || !same_lookup(d, o, (TxnId) {e.txn.node, e.txn.incarnation, 1 + below(&h, 30)}))
+				wrong = "lookup";
+			else if (below(&h, 20) == 0 && !same_bytes(c, d))
+				wrong = "bytes";
+		}
+	}
+	certifier_destroy(c);
+	certifier_destroy(d);
+	free(o);
+	return wrong;
+}
+
+static void histories_against_the_oracle(void **state)
+{
+	(void) state;
+	for (uint64_t seed = first_seed; seed < first_seed + n_seeds; seed++)
+	{
+		const char *wrong = run_history(seed);
+
+		if (wrong != NULL)
+			fail_msg("seed %llu: %s", (unsigned long long) seed, wrong);
+	}
+}
+
+/* Every allocation of every entry fails once: the state's bytes are those before, and the entry can be given again. */
+static void failed_allocations_change_nothing(void **state)
+{
+	long		failures = 0;
+
+	(void) state;
+	for (uint64_t seed = first_seed; seed < first_seed + n_seeds / 50 + 1; seed++)
+	{
+		Certifier  *c;
+		Certifier  *d;
+		History		h;
+		CertifierLimits limits;
+
+		history_start(&h, seed);
+		limits = random_limits(&h);
+		assert_int_equal(certifier_create(limits, &c), ND_OK);
+		assert_int_equal(certifier_create(limits, &d), ND_OK);
+		for (int i = 0; i < ENTRIES; i++)
+		{
+			KitEntry	e = random_entry(&h);
+			Verdict		v;
+			NdStatus	status;
+
+			/* a restored state has tables of the smallest size: more of the steps must allocate */
+			if (below(&h, 20) == 0)
+				assert_true(reincarnate(&c));
+			for (long n = 0;; n++)
+			{
+				KitEntry	copy = e;
+
+				kit_fail_after(n);
+				status = kit_certify(c, h.index, &copy, &v);
+				kit_fail_after(-1);
+				if (status == ND_OK)
+					break;
+				assert_int_equal(status, ND_NOMEM);
+				assert_true(same_bytes(c, d));
+				failures++;
+			}
+			assert_int_equal(kit_certify(d, h.index, &e, &v), ND_OK);
+			assert_true(certifier_checksum(c) == certifier_checksum(d));
+		}
+		certifier_destroy(c);
+		certifier_destroy(d);
+		assert_int_equal(kit_live_blocks(), 0);
+	}
+	assert_true(failures > (long) (n_seeds / 50));
+}
+
+#ifdef ND_MUTANTS
+static void planted_bugs_are_seen(void **state)
+{
+	int			tried = 0;
+
+	(void) state;
+	for (int mutant = 1; mutant < MUTANT_COUNT; mutant++)
+	{
+		uint64_t	seed = first_seed;
+
+		if (strncmp(nd_mutant_name(mutant), "CERTIFIER_", strlen("CERTIFIER_")) != 0)
+			continue;
+		tried++;
+		nd_mutant = mutant;
+		while (seed < first_seed + n_seeds && run_history(seed) == NULL)
+			seed++;
+		nd_mutant = MUTANT_NONE;
+		if (seed == first_seed + n_seeds)
+			fail_msg("%s was not seen", nd_mutant_name(mutant));
+		print_message("%s: seed %llu\n", nd_mutant_name(mutant), (unsigned long long) seed);
+	}
+	assert_true(tried > 0);
+}
+#endif
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(histories_against_the_oracle),
+		cmocka_unit_test(failed_allocations_change_nothing),
+#ifdef ND_MUTANTS
+		cmocka_unit_test(planted_bugs_are_seen),
+#endif
+	};
+
+	if (argc > 1)
+		first_seed = strtoull(argv[1], NULL, 10);
+	if (argc > 2)
+		n_seeds = strtoull(argv[2], NULL, 10);
+	kit_install_allocator();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
