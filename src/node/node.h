@@ -98,8 +98,10 @@ NdStatus	node_bootstrap(Store *store, const NodeMember *self, uint32_t n_data_gr
 /* A joining node: empty groups (no members), waiting to be told by the leader. */
 NdStatus	node_bootstrap_joining(Store *store, uint32_t n_data_groups);
 /* At the leader of the metadata group: add a member to every group as learner, promoted to voter when caught up. Progress by itself, across
- * leader changes (the metadata configuration is the goal, every group's leader moves its group towards it). ND_NOTLEADER, ND_BUSY, ND_INVALID (id or name in use with another address).  */
+ * leader changes (the metadata configuration is the goal, every group's leader moves its group towards it). ND_NOTLEADER, ND_BUSY, ND_INVALID (id, name or address in
+ * use by another, or an id that is not above every id ever given: ids ascend and are never reused). ND_OK again for the same member. */
 NdStatus	node_add_member(Node *n, const NodeMember *m);
+/* Marks the member as leaving in group 0; it goes from the data groups first, from group 0 last. ND_OK again while it leaves; ND_INVALID: the last voter. */
 NdStatus	node_remove_member(Node *n, NdNodeId node);
 NdStatus	node_transfer(Node *n, NdGroupId group, NdNodeId to);
 /* The committed members (group 0's configuration); returns how many there are. */

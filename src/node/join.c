@@ -1,0 +1,227 @@
+/*
+ * join.c: who may come in and under which id: the meta record of group 0 (token hash, highest id ever, number of data groups, limits of the
+ * certifiers), and join requests.
+ *
+ * Invariants:
+ * 1. The meta record is written by a leader only when it has delivered everything committed: it changes what it knows, never what it has missed.
+ * 2. A join is accepted when the configuration with the new member is committed, not before: an id that was told to somebody stays his.
+ * 3. The same name, address and host id get the same id, however often they ask.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "node_internal.h"
+
+void node__take_meta(Node *n, const RaftEntry *e)
+{
+	WireMeta	meta;
+	NdStatus	status = e->payload == NULL ? ND_INVALID : wire_decode_meta(e->payload->data, e->payload->len, &meta);
+
+	if (status != ND_OK)
+	{
+		node__log(n, 2, "the entry at %llu of group 0 cannot be read: %s", (unsigned long long) e->index, nd_status_text(status));
+		return;
+	}
+	n->meta = meta;
+	n->has_meta = true;
+	n->changed = true;
+}
+
+static WireMeta wanted_meta(const Node *n)
+{
+	WireMeta	m = n->meta;
+
+	if (!n->has_meta)
+	{
+		m.n_data_groups = n->n_groups - 1;
+		m.certifier_keys_max = n->config.certifier.keys_max;
+		m.certifier_ids_max = n->config.certifier.ids_max;
+	}
+	if (n->highest_seen > m.highest_node)
+		m.highest_node = n->highest_seen;
+	if (n->want_token)
+	{
+		m.has_token = true;
+		memcpy(m.token_hash, n->token_hash, sizeof(m.token_hash));
+	}
+	return m;
+}
+
+void node__reconcile_meta(Node *n)
+{
+	NodeGroup  *g = &n->groups[0];
+	WireMeta	m = wanted_meta(n);
+	NdBuf		buf;
+	NdBlob	   *blob;
+
+	if (!node__ready(g) || g->delivered < g->commit || (n->meta_proposed > g->delivered && n->meta_term == g->term))
+		return;
+	if (n->has_meta && m.highest_node == n->meta.highest_node && m.has_token == n->meta.has_token &&
+		wire_token_equal(m.token_hash, n->meta.token_hash))
+		return;
+	nd_buf_init(&buf);
+	if (wire_encode_meta(&m, &buf) == ND_OK && (blob = nd_blob_new(buf.data, (uint32_t) buf.len)) != NULL)
+	{
+		NdStatus	status = raft_propose(g->raft, &blob, 1, &n->meta_proposed, &n->meta_term);
+
+		if (status != ND_OK)
+			n->meta_proposed = 0;
+		multiraft_wake(&g->sleep);
+		node__event(g, status);
+		nd_blob_unref(blob);
+	}
+	nd_buf_free(&buf);
+}
+
+NdStatus node_set_token(Node *n, const void *secret, size_t len)
+{
+	if (n->failed != ND_OK)
+		return n->failed;
+	if (n->groups[0].stopped != NULL)
+		return ND_FROZEN;
+	if (!raft_is_leader(n->groups[0].raft))
+		return ND_NOTLEADER;
+	wire_token_hash(secret, len, n->token_hash);
+	if (n->has_meta && n->meta.has_token && wire_token_equal(n->meta.token_hash, n->token_hash))
+	{
+		n->want_token = false;
+		return ND_OK;
+	}
+	n->want_token = true;
+	multiraft_wake(&n->groups[0].sleep);
+	return ND_BUSY;
+}
+
+/* ---- join requests ---- */
+
+static void refuse(WireJoinAnswer *a, const char *text)
+{
+	a->kind = WIRE_JOIN_REFUSED;
+	snprintf(a->text, sizeof(a->text), "%s", text);
+}
+
+static void elsewhere(const Node *n, WireJoinAnswer *a)
+{
+	const RaftMember *m = raft_configuration_find(&n->goal, n->groups[0].leader);
+	WireMember	w;
+
+	a->kind = WIRE_JOIN_ELSEWHERE;
+	if (m != NULL && wire_member_from_raft(m, &w) == ND_OK)
+		memcpy(a->leader_address, w.address, sizeof(a->leader_address));
+	snprintf(a->text, sizeof(a->text), "this node does not lead the metadata group");
+}
+
+static void accept(const Node *n, NdNodeId id, WireJoinAnswer *a)
+{
+	a->kind = WIRE_JOIN_ACCEPTED;
+	a->cluster_id = n->config.cluster_id;
+	a->node = id;
+	a->n_data_groups = n->meta.n_data_groups;
+	a->certifier_keys_max = n->meta.certifier_keys_max;
+	a->certifier_ids_max = n->meta.certifier_ids_max;
+	for (uint32_t i = 0; i < n->goal.n; i++)
+		if (wire_member_from_raft(&n->goal.members[i], &a->members[a->n_members]) == ND_OK)
+			a->n_members++;
+}
+
+/* ND_OK: judged; ND_NOTFOUND: nobody like him is known, he may be added. */
+static NdStatus compare_members(const Node *n, const WireJoinRequest *r, WireJoinAnswer *a)
+{
+	WireMember	w;
+
+	for (uint32_t i = 0; i < n->goal.n; i++)
+	{
+		bool		name;
+		bool		address;
+		bool		host;
+
+		if (wire_member_from_raft(&n->goal.members[i], &w) != ND_OK)
+			continue;
+		name = strcmp(w.name, r->name) == 0;
+		address = strcmp(w.address, r->address) == 0;
+		host = w.host_id == r->host_id;
+		if (!name && !address && !(host && r->host_id != 0))
+			continue;
+		if (name && address && host && !w.leaving)
+			accept(n, w.node, a);
+		else if (w.leaving)
+			refuse(a, "a node of this name, address or system identifier is being removed; join when it is gone");
+		else if (name)
+			refuse(a, "another node has this name");
+		else if (address)
+			refuse(a, "another node has this address");
+		else
+			refuse(a, "another node has this system identifier; a copied data directory cannot join");
+		return ND_OK;
+	}
+	return ND_NOTFOUND;
+}
+
+/* ND_OK: `a` is the answer; ND_BUSY: not decided. */
+static NdStatus judge(Node *n, const WireJoinRequest *r, WireJoinAnswer *a)
+{
+	NodeGroup  *g = &n->groups[0];
+	uint8_t		hash[WIRE_TOKEN_HASH_BYTES];
+	NodeMember	m = {.role = RAFT_LEARNER, .host_id = r->host_id};
+	NdStatus	status;
+
+	if (!node__ready(g) || !g->leads)
+	{
+		if (g->leader == 0 || g->leader == n->config.self)
+			return ND_BUSY;
+		elsewhere(n, a);
+		return ND_OK;
+	}
+	raft_status(g->raft, &n->scratch_status);
+	if (!n->scratch_status.term_committed || g->delivered < g->commit || !n->has_meta)
+		return ND_BUSY;
+	wire_token_hash(r->token, strlen(r->token), hash);
+	if (!n->meta.has_token || !wire_token_equal(hash, n->meta.token_hash))
+	{
+		refuse(a, "the join token is wrong");
+		return ND_OK;
+	}
+	if (r->format_min > ENTRY_FORMAT || r->format_max < ENTRY_FORMAT)
+	{
+		refuse(a, "this cluster's data format cannot be read by the joining node's version");
+		return ND_OK;
+	}
+	status = compare_members(n, r, a);
+	if (status == ND_OK)
+		return ND_OK;
+	m.node = (n->meta.highest_node > n->highest_seen ? n->meta.highest_node : n->highest_seen) + 1;
+	memcpy(m.name, r->name, sizeof(m.name));
+	memcpy(m.address, r->address, sizeof(m.address));
+	status = node_add_member(n, &m);
+	if (status == ND_TOOBIG)
+	{
+		refuse(a, "the cluster has as many nodes as it can have");
+		return ND_OK;
+	}
+	/* Proposed, or somebody else's change is under way (then the newest configuration may hold this very id: also later). */
+	return ND_BUSY;
+}
+
+NdStatus node_handle_join(Node *n, const uint8_t *request, size_t len, NdBuf *answer)
+{
+	WireJoinRequest r;
+	WireJoinAnswer *a;
+	NdStatus	status;
+
+	if (n->failed != ND_OK)
+		return n->failed;
+	a = nd_zalloc(sizeof(*a));
+	if (a == NULL)
+		return ND_BUSY;
+	if (wire_decode_join_request(request, len, &r) == ND_OK)
+		status = judge(n, &r, a);
+	else
+	{
+		refuse(a, "the request is malformed");
+		status = ND_OK;
+	}
+	if (status == ND_OK && wire_encode_join_answer(a, answer) != ND_OK)
+		status = ND_NOMEM;
+	nd_free(a);
+	return status;
+}

@@ -1,0 +1,351 @@
+/*
+ * node.c: life of a node, its groups, the loop, questions. See node.h for the contract and node_internal.h for who writes what.
+ *
+ * Invariants:
+ * 1. The core gets no event between raft_take_update() and raft_update_done(): node__ready() is asked before every one.
+ * 2. After node__fail() nothing is stored, sent or delivered any more.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "node_internal.h"
+
+#define CHECKPOINT_EVERY 4096
+#define WORK_ROUNDS 8			/* of the loop, before other events get their turn */
+
+NodeGroup *node__group(const Node *n, NdGroupId id)
+{
+	uint32_t	lo = 0;
+	uint32_t	hi = n->n_groups;
+
+	while (lo < hi)
+	{
+		uint32_t	mid = lo + (hi - lo) / 2;
+
+		if (n->groups[mid].id == id)
+			return &n->groups[mid];
+		if (n->groups[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return NULL;
+}
+
+bool node__ready(const NodeGroup *g)
+{
+	return g->node->failed == ND_OK && g->stopped == NULL && !g->taken;
+}
+
+void node__log(Node *n, int level, const char *format, ...)
+{
+	char		text[512];
+	va_list		args;
+
+	if (n->callbacks.log == NULL)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	n->callbacks.log(n->callbacks.ctx, level, text);
+}
+
+void node__stop_group(NodeGroup *g, const char *format, ...)
+{
+	va_list		args;
+
+	if (g->stopped != NULL)
+		return;
+	va_start(args, format);
+	vsnprintf(g->text, sizeof(g->text), format, args);
+	va_end(args);
+	g->stopped = g->text;
+	g->node->changed = true;
+	node__log(g->node, 3, "group %u stopped on this node: %s", g->id, g->text);
+}
+
+void node__alarm(NodeGroup *g, const char *format, ...)
+{
+	va_list		args;
+
+	if (g->stopped != NULL)
+		return;
+	va_start(args, format);
+	vsnprintf(g->text, sizeof(g->text), format, args);
+	va_end(args);
+	g->alarm = g->text;
+	g->node->changed = true;
+	node__log(g->node, 3, "group %u: %s", g->id, g->text);
+}
+
+void node__event(NodeGroup *g, NdStatus status)
+{
+	/* A refusal changed nothing: looking for an update after each would keep the loop busy while there is no leader. */
+	if (status == ND_OK || status == ND_NOMEM)
+		g->dirty = true;
+	if (status == ND_FROZEN)
+	{
+		const char *reason = raft_frozen_reason(g->raft);
+
+		node__stop_group(g, "%s", reason != NULL ? reason : "frozen");
+	}
+}
+
+void node__fail(Node *n, NdStatus status, const char *what)
+{
+	if (n->failed != ND_OK)
+		return;
+	n->failed = status;
+	n->changed = true;
+	node__log(n, 3, "%s: %s; every group of this node stops", what, nd_status_text(status));
+	for (uint32_t i = 0; i < n->n_groups; i++)
+	{
+		node__fail_proposals(&n->groups[i], status);
+		node__fail_reads(&n->groups[i], status);
+	}
+}
+
+/* ---- life ---- */
+
+static NdStatus read_log(void *ctx, uint64_t lo, uint64_t hi, uint64_t bytes_max, RaftEntry *out, uint32_t out_cap, uint32_t *n)
+{
+	NodeGroup  *g = ctx;
+
+	return store_entries(g->node->store, g->id, lo, hi, bytes_max, out, out_cap, n);
+}
+
+static NdStatus start_group(Node *n, NodeGroup *g, NdGroupId id, RaftRestore *restore, char *error, size_t error_len)
+{
+	RaftConfig	config = {
+		.group = id, .self = n->config.self,
+		.election_ticks = n->config.election_ticks, .heartbeat_ticks = n->config.heartbeat_ticks,
+		.append_bytes_max = n->config.append_bytes_max, .inflight_max = n->config.inflight_max,
+		.inflight_bytes_max = n->config.inflight_bytes_max, .uncommitted_bytes_max = n->config.uncommitted_bytes_max,
+	};
+	uint64_t	mix[3] = {n->config.seed, n->config.self, id};
+	NdStatus	status;
+
+	g->node = n;
+	g->id = id;
+	nd_buf_init(&g->candidate);
+	status = store_restore(n->store, id, restore);
+	if (status != ND_OK)
+	{
+		snprintf(error, error_len, "group %u cannot be read from the log store: %s", id, nd_status_text(status));
+		return status;
+	}
+	config.seed = nd_checksum(mix, sizeof(mix), n->config.incarnation);
+	g->hard = restore->hard;
+	g->durable = restore->last_index;
+	g->commit = restore->hard.commit < restore->last_index ? restore->hard.commit : restore->last_index;
+	if (id == ND_GROUP_META)
+	{
+		const RaftConfiguration *c = restore->configuration.index <= g->commit ? &restore->configuration : &restore->configuration_committed;
+
+		n->goal = *c;
+		if (c->n > 0)
+			n->highest_seen = c->members[c->n - 1].node;
+	}
+	status = raft_create(&config, restore, &(RaftLog) {g, read_log}, &g->raft);
+	if (status != ND_OK)
+	{
+		snprintf(error, error_len, "group %u cannot start from what its log holds: %s", id, nd_status_text(status));
+		return status;
+	}
+	g->dirty = true;
+	return node__restore_certifier(g, error, error_len);
+}
+
+NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks *callbacks,
+					 uint64_t (*applied)(void *ctx, NdGroupId group), Node **out, char *error, size_t error_len)
+{
+	Node	   *n = nd_zalloc(sizeof(*n));
+	RaftRestore *restore = nd_zalloc(sizeof(*restore));
+	uint32_t	n_groups = store_groups(store, NULL, 0);
+	NdGroupId  *ids = nd_alloc((n_groups + 1) * sizeof(*ids));
+	NdStatus	status = ND_OK;
+
+	*out = NULL;
+	snprintf(error, error_len, "out of memory");
+	if (n == NULL || restore == NULL || ids == NULL ||
+		(n->groups = nd_zalloc((n_groups + 1) * sizeof(NodeGroup))) == NULL ||
+		(n->peers = nd_zalloc(2 * RAFT_MEMBERS_MAX * sizeof(NodePeer))) == NULL ||
+		(n->pending = nd_zalloc(NODE_PENDING_BUCKETS * sizeof(Pending *))) == NULL ||
+		(n->by_request = nd_zalloc(NODE_PENDING_BUCKETS * sizeof(Pending *))) == NULL)
+		status = ND_NOMEM;
+	else
+	{
+		n->config = *config;
+		n->store = store;
+		n->callbacks = *callbacks;
+		if (n->config.checkpoint_every == 0)
+			n->config.checkpoint_every = CHECKPOINT_EVERY;
+		if (n->config.entry_bytes_max == 0 || n->config.entry_bytes_max > WIRE_ENTRY_BYTES_MAX)
+			n->config.entry_bytes_max = WIRE_ENTRY_BYTES_MAX;
+		nd_random_seed(&n->random, config->seed ^ ((uint64_t) config->self << 32) ^ config->incarnation);
+		store_groups(store, ids, n_groups);
+		if (n_groups == 0 || ids[0] != ND_GROUP_META)
+		{
+			snprintf(error, error_len, "the log store holds no metadata group: this node was never founded and never joined");
+			status = ND_NOTFOUND;
+		}
+	}
+	for (uint32_t i = 0; status == ND_OK && i < n_groups; i++)
+	{
+		n->n_groups++;
+		n->groups[i].applied_start = applied != NULL ? applied(callbacks->ctx, ids[i]) : 0;
+		n->groups[i].applied_durable = n->groups[i].applied_start;
+		status = start_group(n, &n->groups[i], ids[i], restore, error, error_len);
+	}
+	nd_free(restore);
+	nd_free(ids);
+	if (status != ND_OK)
+	{
+		if (n != NULL)
+			node_destroy(n);
+		return status;
+	}
+	if (error_len > 0)
+		error[0] = '\0';
+	*out = n;
+	return ND_OK;
+}
+
+void node_destroy(Node *n)
+{
+	for (uint32_t i = 0; i < n->n_groups; i++)
+	{
+		NodeGroup  *g = &n->groups[i];
+
+		node__free_proposals(g);
+		for (ReadWait *w = g->reads, *next; w != NULL; w = next)
+		{
+			next = w->next;
+			nd_free(w);
+		}
+		for (int r = 0; r < NODE_READ_ROUNDS; r++)
+			for (ReadWait *w = g->rounds[r].waits, *next; w != NULL; w = next)
+			{
+				next = w->next;
+				nd_free(w);
+			}
+		if (g->taken)
+			raft_update_done(g->raft);
+		if (g->raft != NULL)
+			raft_destroy(g->raft);
+		if (g->certifier != NULL)
+			certifier_destroy(g->certifier);
+		nd_buf_free(&g->candidate);
+	}
+	node__free_peers(n);
+	nd_free(n->pending);
+	nd_free(n->by_request);
+	nd_free(n->groups);
+	nd_free(n->seeds);
+	nd_free(n);
+}
+
+void node_set_transport(Node *n, Transport *t)
+{
+	n->transport = t;
+	node__refresh_peers(n);
+}
+
+/* ---- the loop ---- */
+
+bool node_work(Node *n)
+{
+	bool		more = true;
+
+	for (int round = 0; more && round < WORK_ROUNDS && n->failed == ND_OK; round++)
+	{
+		more = node__flush_poll(n);
+		n->turn++;
+		for (uint32_t i = 0; i < n->n_groups; i++)
+		{
+			more |= node__propose_round(&n->groups[i]);
+			more |= node__read_round(&n->groups[i]);
+		}
+		for (uint32_t i = 0; i < n->n_groups; i++)
+			more |= node__gather(&n->groups[i]);
+		node__release_clean(n);
+		/* A leader's appends leave before its own flush: the followers' disks work at the same time (thesis, 10.2.1). */
+		node__send_all(n);
+		more |= node__flush_start(n);
+		for (uint32_t i = 0; i < n->n_groups; i++)
+			more |= node__deliver(&n->groups[i]);
+		for (uint32_t i = 0; i < n->n_groups; i++)
+			more |= n->groups[i].dirty && node__ready(&n->groups[i]);
+	}
+	if (n->changed)
+	{
+		n->changed = false;
+		if (n->transport != NULL && n->failed == ND_OK)
+			node__refresh_peers(n);
+		if (n->callbacks.changed != NULL)
+			n->callbacks.changed(n->callbacks.ctx);
+	}
+	return more && n->failed == ND_OK;
+}
+
+/* ---- questions ---- */
+
+uint32_t node_group_count(const Node *n)
+{
+	return n->n_groups;
+}
+
+NdStatus node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out)
+{
+	const NodeGroup *g;
+
+	if (i >= n->n_groups)
+		return ND_NOTFOUND;
+	g = &n->groups[i];
+	memset(out, 0, sizeof(*out));
+	out->group = g->id;
+	raft_status(g->raft, &out->raft);
+	out->delivered = g->delivered;
+	if (g->n_sums > 0)
+	{
+		out->checksum_index = g->sums[(g->n_sums - 1) % NODE_SUMS].index;
+		out->certifier_checksum = g->sums[(g->n_sums - 1) % NODE_SUMS].sum;
+	}
+	if (g->certifier != NULL)
+		certifier_status(g->certifier, &out->certifier);
+	out->frozen = g->stopped;
+	out->alarm = g->stopped == NULL ? g->alarm : NULL;
+	out->asleep = g->sleep.asleep;
+	out->applied_durable = g->applied_durable;
+	return ND_OK;
+}
+
+bool node_failed(const Node *n, NdStatus *status)
+{
+	if (status != NULL)
+		*status = n->failed;
+	return n->failed != ND_OK;
+}
+
+uint64_t node_certifier_checksum(const Node *n, NdGroupId group)
+{
+	const NodeGroup *g = node__group(n, group);
+
+	return g != NULL && g->certifier != NULL ? certifier_checksum(g->certifier) : 0;
+}
+
+const Raft *node_raft(const Node *n, NdGroupId group)
+{
+	const NodeGroup *g = node__group(n, group);
+
+	return g != NULL ? g->raft : NULL;
+}
+
+NdStatus node_entry_position(const Node *n, NdGroupId group, uint64_t index, StorePosition *position, uint64_t *term)
+{
+	NdStatus	status = store_position(n->store, group, index, position);
+
+	*term = status == ND_OK ? store_term(n->store, group, index) : 0;
+	return status;
+}

@@ -1,0 +1,324 @@
+/*
+ * node_internal.h: the state of the driver and the functions that its files share. Nobody else includes it.
+ *
+ * Who writes what:
+ *   node.c         life, groups, questions, the loop
+ *   persist.c      RaftUpdate -> store, flushes, what waits for them
+ *   outbox.c       peers, frames, what the transport is told
+ *   receive.c      frames from peers
+ *   deliver.c      committed entries -> certifier -> deliver(); checkpoints, checksums
+ *   propose.c      pending proposals, local and forwarded
+ *   read.c         read rounds
+ *   tick.c         time: elections, early campaigns, sleep, gossip
+ *   member.c       the goal (group 0's configuration) and the steps of every group towards it
+ *   join.c         tokens, ids, join requests
+ *   truncate.c     how far the log may be cut
+ */
+#ifndef ND_NODE_INTERNAL_H
+#define ND_NODE_INTERNAL_H
+
+#include "../core/base/mutant.h"
+#include "../core/multiraft/multiraft.h"
+#include "node.h"
+
+#define NODE_FRAME_BYTES (1u << 20)		/* a frame leaves when it is about so large; one item may be larger */
+#define NODE_PENDING_MAX 65536			/* local proposals under way */
+#define NODE_PENDING_BYTES_MAX (256u << 20)
+#define NODE_FORWARDED_MAX 8192			/* proposals of other nodes that wait for the next round */
+#define NODE_FORWARDED_BYTES_MAX (64u << 20)
+#define NODE_BATCH_MAX 256				/* proposals in one raft_propose() */
+#define NODE_BATCH_BYTES (1u << 20)
+#define NODE_READ_ROUNDS 4				/* read rounds of one group under way */
+#define NODE_READS_MAX 65536
+#define NODE_DELIVER_MAX 256			/* entries of one group in one round: groups take turns */
+#define NODE_PENDING_BUCKETS 4096
+#define NODE_SUMS 8						/* own checksums remembered to compare with peers' */
+#define NODE_CAUGHT_UP 64				/* a learner so close to the leader's end is promoted */
+
+typedef struct NodeGroup NodeGroup;
+
+/* ---- peers ---- */
+
+/*
+ * Bytes for a peer pass through up to three buffers: `gather` and `flight` hold what depends on a flush (invariant 1 of node.h), `out` may leave.
+ */
+typedef struct NodePeer
+{
+	NdNodeId	node;
+	char		address[ND_ADDRESS_MAX];
+	bool		wanted;			/* in a configuration or a seed */
+	bool		told;			/* the transport knows it */
+	bool		up;
+	uint64_t	drop_tick;		/* not wanted any more: forgotten then, so that the news of its removal can still reach it */
+	uint64_t	heard_tick;		/* last frame */
+	uint64_t	sent_tick;
+	NdBuf		out;
+	NdBuf		gather;			/* depends on what is stored but not handed to a flush */
+	NdBuf		flight;			/* depends on the flush under way */
+} NodePeer;
+
+/* ---- proposals ---- */
+
+typedef enum PendingState
+{
+	PENDING_QUEUED,				/* -> OWN or SENT when a leader is known */
+	PENDING_OWN,				/* in this leader's log. -> QUEUED when the term or the leader changes */
+	PENDING_SENT				/* forwarded. -> QUEUED by a refusal, a change of leader, or silence */
+} PendingState;
+
+typedef struct Pending
+{
+	struct Pending *hash_next;
+	struct Pending *next;		/* in its list */
+	struct Pending *prev;
+	NodeGroup  *group;
+	TxnId		txn;
+	EntryKind	kind;
+	uint16_t	flags;
+	NdBlob	   *entry;
+	PendingState state;
+	bool		ever_sent;		/* once true, nobody can say that it has no effect */
+	uint64_t	request;		/* of the last forwarding */
+	uint64_t	deadline_tick;
+	uint64_t	retry_tick;		/* QUEUED: not before; SENT: when silence means lost */
+} Pending;
+
+typedef struct PendingList
+{
+	Pending    *first;
+	Pending    *last;
+} PendingList;
+
+typedef struct Forwarded
+{
+	NdNodeId	from;
+	uint64_t	request;
+	NdBlob	   *entry;
+} Forwarded;
+
+/* ---- reads ---- */
+
+typedef struct ReadWait
+{
+	struct ReadWait *next;
+	uint64_t	token;
+	uint64_t	deadline_tick;
+} ReadWait;
+
+typedef struct ReadRound
+{
+	uint64_t	context;		/* 0: free */
+	uint64_t	lost_tick;		/* no answer until then: asked again */
+	ReadWait   *waits;
+} ReadRound;
+
+/* ---- groups ---- */
+
+typedef struct NodeSum
+{
+	uint64_t	index;
+	uint64_t	sum;
+} NodeSum;
+
+typedef struct GroupPeer
+{
+	NdNodeId	node;
+	uint64_t	stored;			/* WireGossip */
+	NodeSum		sum;
+} GroupPeer;
+
+/* What becomes durable with a flush. */
+typedef struct FlushMark
+{
+	uint64_t	index;			/* newest entry; 0: none */
+	uint64_t	term;
+	uint64_t	hard_seq;		/* 0: none */
+	uint64_t	checkpoint;		/* 0: none */
+} FlushMark;
+
+struct NodeGroup
+{
+	Node	   *node;
+	NdGroupId	id;
+	Raft	   *raft;
+	const char *stopped;		/* why it stopped for good; NULL while well. `raft` is left alone from then on */
+	char		text[200];		/* storage of stopped and alarm */
+	const char *alarm;
+	bool		diverged;
+	MultiSleep	sleep;
+
+	/* update */
+	bool		dirty;			/* the core had an event since its last update */
+	bool		taken;			/* `update` waits for the store (no space, no memory): no event reaches the core meanwhile */
+	int			stage;			/* of persisting it */
+	bool		told_stall;
+	RaftUpdate	update;
+	RaftHardState hard;			/* as stored */
+	FlushMark	gather;
+	FlushMark	flight;
+	FlushMark	owed;			/* durable, not told to the core yet */
+
+	/* as of the last update */
+	uint64_t	commit;
+	uint64_t	durable;		/* last durable entry that is still in the log */
+	uint64_t	term;
+	NdNodeId	leader;
+	bool		leads;
+
+	/* delivery */
+	Certifier  *certifier;		/* NULL in group 0 */
+	uint64_t	delivered;
+	uint64_t	applied_start;
+	bool		held;			/* entry delivered + 1 was judged, deliver() said ND_BUSY */
+	Verdict		held_verdict;
+	uint64_t	stuck_tick;		/* no memory or a busy store: not before this tick */
+
+	/* checkpoints, truncation */
+	uint64_t	applied_durable;
+	uint64_t	keep_bytes;
+	uint64_t	candidate_index;	/* saved, not stored before the tables are durably there; 0: none */
+	NdBuf		candidate;
+	uint64_t	checkpoint;		/* stored and durable */
+	uint64_t	cut;			/* first entry that would be kept by keep_bytes */
+	uint64_t	kept_bytes;		/* records cut..delivered */
+	NodeSum		sums[NODE_SUMS];	/* ring */
+	uint32_t	n_sums;			/* ever */
+	bool		gossip_due;
+	uint32_t	n_peers;
+	GroupPeer	peers[RAFT_MEMBERS_MAX];
+
+	/* clients */
+	PendingList queued;
+	PendingList under_way;
+	Forwarded  *forwarded;
+	uint32_t	n_forwarded;
+	uint32_t	cap_forwarded;
+	uint32_t	n_reads;
+	ReadWait   *reads;			/* in no round yet; newest first: order does not matter */
+	ReadRound	rounds[NODE_READ_ROUNDS];
+
+	/* elections */
+	uint64_t	campaign_tick;	/* the leader's node is gone: campaign then; 0: no */
+	NdNodeId	campaign_against;
+	uint32_t	campaigns_left;
+	bool		told_snapshot;
+};
+
+struct Node
+{
+	NodeConfig	config;
+	Store	   *store;
+	Transport  *transport;
+	NodeCallbacks callbacks;
+	NdRandom	random;
+	uint64_t	tick;
+	uint64_t	turn;			/* rounds of the loop: who goes first alternates */
+	NdStatus	failed;			/* ND_OK while well */
+	bool		changed;		/* tell callbacks.changed at the end of the round */
+
+	uint32_t	n_groups;
+	NodeGroup  *groups;			/* ascending by id */
+	uint32_t	n_peers;
+	NodePeer   *peers;			/* RAFT_MEMBERS_MAX * 2 places */
+
+	bool		flushing;
+	uint64_t	flush_seq;
+
+	Pending   **pending;		/* hash table */
+	Pending   **by_request;		/* newest forwarding per slot: answers find theirs */
+	uint32_t	n_pending;
+	uint64_t	pending_bytes;
+	uint64_t	next_request;
+	uint64_t	next_read;
+	uint32_t	n_forwarded;
+	uint64_t	forwarded_bytes;
+
+	/* group 0, committed */
+	RaftConfiguration goal;
+	NdNodeId	highest_seen;	/* highest id in any goal so far: what a stale goal does not know is not removed by it */
+	bool		has_meta;
+	WireMeta	meta;
+	bool		want_token;
+	uint8_t		token_hash[WIRE_TOKEN_HASH_BYTES];
+	uint64_t	meta_proposed;	/* index of our proposal under way; 0: none */
+	uint64_t	meta_term;
+	NodeMember *seeds;
+	uint32_t	n_seeds;
+
+	RaftStatus	scratch_status;
+	RaftConfiguration scratch_configuration;
+};
+
+/* node.c */
+NodeGroup  *node__group(const Node *n, NdGroupId id);
+bool		node__ready(const NodeGroup *g);	/* may the core have an event now? */
+void		node__event(NodeGroup *g, NdStatus status);	/* after every event: dirty, awake, frozen */
+void		node__log(Node *n, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void		node__stop_group(NodeGroup *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void		node__alarm(NodeGroup *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void		node__fail(Node *n, NdStatus status, const char *what);
+
+/* persist.c */
+bool		node__gather(NodeGroup *g);
+bool		node__flush_poll(Node *n);
+bool		node__flush_start(Node *n);
+void		node__release_clean(Node *n);
+
+/* outbox.c */
+NodePeer   *node__peer(const Node *n, NdNodeId node);
+bool		node__connected(const Node *n, NdNodeId node);
+/* To one peer, with the next frame. Unknown peers: dropped. */
+void		node__put_item(Node *n, NdNodeId to, void (*put) (NdBuf *buf, const void *item), const void *item);
+void		node__put_raft(Node *n, const RaftMessage *m, bool after);
+void		node__send_all(Node *n);
+void		node__release_peers(Node *n, bool gather);
+void		node__turn_peers(Node *n);
+void		node__refresh_peers(Node *n);
+void		node__sweep_peers(Node *n);
+void		node__free_peers(Node *n);
+void		node__broadcast(Node *n, void (*put) (NdBuf *buf, const void *item), const void *item);
+/* Adapters of wire_put_*() for node__put_item() and node__broadcast(). */
+void		node__item_proposal(NdBuf *buf, const void *item);
+void		node__item_answer(NdBuf *buf, const void *item);
+void		node__item_gossip(NdBuf *buf, const void *item);
+void		node__item_sleep(NdBuf *buf, const void *item);
+
+/* deliver.c */
+bool		node__deliver(NodeGroup *g);
+NdStatus	node__restore_certifier(NodeGroup *g, char *error, size_t error_len);
+void		node__store_checkpoint(NodeGroup *g);
+void		node__take_gossip(NodeGroup *g, NdNodeId from, const WireGossip *gossip);
+
+/* propose.c */
+bool		node__propose_round(NodeGroup *g);
+void		node__requeue(NodeGroup *g);
+void		node__take_proposal(NodeGroup *g, NdNodeId from, const WireProposal *p);
+void		node__take_answer(NodeGroup *g, NdNodeId from, const WireAnswer *a);
+bool		node__answered(NodeGroup *g, const EntryHeader *h);
+void		node__proposal_ticks(NodeGroup *g);
+void		node__fail_proposals(NodeGroup *g, NdStatus reason);
+void		node__free_proposals(NodeGroup *g);
+
+/* read.c */
+bool		node__read_round(NodeGroup *g);
+ReadWait   *node__read_answer(NodeGroup *g, const RaftReadState *r);
+void		node__read_finish(NodeGroup *g, ReadWait *waits, NdStatus status, uint64_t index);
+void		node__read_ticks(NodeGroup *g);
+void		node__fail_reads(NodeGroup *g, NdStatus reason);
+
+/* tick.c */
+void		node__plan_campaign(NodeGroup *g, NdNodeId gone);
+
+/* member.c */
+void		node__take_goal(Node *n, const RaftEntry *e);
+void		node__reconcile(NodeGroup *g);
+
+/* join.c */
+void		node__take_meta(Node *n, const RaftEntry *e);
+void		node__reconcile_meta(Node *n);
+
+/* truncate.c */
+void		node__truncate(NodeGroup *g);
+GroupPeer  *node__group_peer(NodeGroup *g, NdNodeId node, bool create);
+
+#endif

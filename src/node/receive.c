@@ -1,0 +1,76 @@
+/*
+ * receive.c: frames from peers: each item goes to its group. What a stopped or waiting group cannot take is dropped, as if the network had lost it.
+ */
+#include "node_internal.h"
+
+typedef struct Receiving
+{
+	Node	   *node;
+	NdNodeId	from;
+} Receiving;
+
+static void take_raft(void *ctx, const RaftMessage *m)
+{
+	Receiving  *r = ctx;
+	NodeGroup  *g = node__group(r->node, m->group);
+
+	if (g == NULL || !node__ready(g))
+		return;
+	/* A leader that is awake beats; its members' answers must not keep it awake for ever. */
+	if (g->sleep.asleep || (m->type != RAFT_MSG_HEARTBEAT && m->type != RAFT_MSG_HEARTBEAT_REPLY))
+		multiraft_wake(&g->sleep);
+	node__event(g, raft_step(g->raft, m));
+}
+
+static void take_proposal(void *ctx, const WireProposal *p)
+{
+	Receiving  *r = ctx;
+	NodeGroup  *g = node__group(r->node, p->group);
+
+	if (g != NULL)
+		node__take_proposal(g, r->from, p);
+}
+
+static void take_answer(void *ctx, const WireAnswer *a)
+{
+	Receiving  *r = ctx;
+	NodeGroup  *g = node__group(r->node, a->group);
+
+	if (g != NULL)
+		node__take_answer(g, r->from, a);
+}
+
+static void take_gossip(void *ctx, const WireGossip *gossip)
+{
+	Receiving  *r = ctx;
+	NodeGroup  *g = node__group(r->node, gossip->group);
+
+	if (g != NULL && g->stopped == NULL)
+		node__take_gossip(g, r->from, gossip);
+}
+
+static void take_sleep(void *ctx, const WireSleep *s)
+{
+	Receiving  *r = ctx;
+	NodeGroup  *g = node__group(r->node, s->group);
+
+	if (g == NULL || !node__ready(g) || g->dirty || r->node->config.sleep_after_ticks == 0)
+		return;
+	raft_status(g->raft, &r->node->scratch_status);
+	multiraft_follow(&g->sleep, &r->node->scratch_status, r->from, s->term, s->commit);
+}
+
+void node_frame(Node *n, NdNodeId from, const uint8_t *data, size_t len)
+{
+	NodePeer   *p = node__peer(n, from);
+	Receiving	r = {n, from};
+	WireSink	sink = {take_raft, take_proposal, take_answer, take_gossip, take_sleep, &r};
+	NdStatus	status;
+
+	if (p == NULL || n->failed != ND_OK)
+		return;
+	p->heard_tick = n->tick;
+	status = wire_decode(data, len, from, n->config.self, &sink);
+	if (status == ND_INVALID)
+		node__log(n, 2, "node %u sent a malformed frame of %zu bytes: dropped", from, len);
+}

@@ -1,0 +1,110 @@
+/*
+ * truncate.c: how far the log may be cut.
+ *
+ * Kept is everything that
+ *   - the tables do not hold durably, or that stands above the certifier's durable checkpoint (a restart needs it),
+ *   - a TXN still to come names as its chunk,
+ *   - some member has not stored as committed (there is no other way for it to get it),
+ *   - is among the newest keep_bytes.
+ * Group 0 is never cut.
+ */
+#include <string.h>
+
+#include "node_internal.h"
+
+GroupPeer *node__group_peer(NodeGroup *g, NdNodeId node, bool create)
+{
+	GroupPeer  *place = NULL;
+
+	for (uint32_t i = 0; i < g->n_peers; i++)
+	{
+		if (g->peers[i].node == node)
+			return &g->peers[i];
+		if (raft_configuration_find(raft_configuration(g->raft), g->peers[i].node) == NULL)
+			place = &g->peers[i];
+	}
+	if (!create)
+		return NULL;
+	if (g->n_peers < RAFT_MEMBERS_MAX)
+		place = &g->peers[g->n_peers++];
+	if (place != NULL)
+	{
+		memset(place, 0, sizeof(*place));
+		place->node = node;
+	}
+	return place;
+}
+
+static uint64_t min64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The last entry that nobody needs; keep_bytes aside. */
+static uint64_t dispensable(NodeGroup *g)
+{
+	const Node *n = g->node;
+	const RaftConfiguration *c = raft_configuration(g->raft);
+	uint64_t	limit = min64(min64(g->applied_durable, g->checkpoint), g->delivered);
+	uint64_t	chunk = certifier_open_chunk_floor(g->certifier);
+
+	if (chunk > 0)
+		limit = min64(limit, chunk - 1);
+	if (raft_configuration_find(c, n->config.self) == NULL)
+		return 0;
+	for (uint32_t i = 0; i < c->n; i++)
+	{
+		const GroupPeer *p = node__group_peer(g, c->members[i].node, false);
+
+		if (c->members[i].node != n->config.self)
+			limit = min64(limit, p != NULL ? p->stored : 0);
+	}
+	/* Members on their way into this group begin with its first entry. */
+	for (uint32_t i = 0; i < n->goal.n; i++)
+		if (raft_configuration_find(c, n->goal.members[i].node) == NULL)
+			return 0;
+	return limit;
+}
+
+void node__truncate(NodeGroup *g)
+{
+	Node	   *n = g->node;
+	uint64_t	first = store_first_index(n->store, g->id);
+	uint64_t	step = n->config.checkpoint_every / 4 + 1;
+	uint64_t	limit;
+	StorePosition at;
+	NdStatus	status;
+
+	if (g->certifier == NULL || !node__ready(g))
+		return;
+	limit = dispensable(g);
+	while (g->cut <= limit && store_position(n->store, g->id, g->cut, &at) == ND_OK && g->kept_bytes >= g->keep_bytes + at.len)
+	{
+		g->kept_bytes -= at.len;
+		g->cut++;
+	}
+	/* Each cut costs a record: not for single entries. */
+	if (g->cut < first + step)
+		return;
+	status = store_truncate_prefix(n->store, g->id, g->cut);
+	if (status == ND_IO || status == ND_DAMAGED)
+		node__fail(n, status, "the log could not be truncated");
+	if (status == ND_OK)
+		node__event(g, raft_compacted(g->raft, g->cut));
+}
+
+void node_applied_durable(Node *n, NdGroupId group, uint64_t index, uint64_t keep_bytes)
+{
+	NodeGroup  *g = node__group(n, group);
+
+	if (g == NULL || n->failed != ND_OK)
+		return;
+	if (index > g->applied_durable)
+	{
+		g->applied_durable = index;
+		g->gossip_due = true;
+	}
+	g->keep_bytes = keep_bytes;
+	node__store_checkpoint(g);
+	node__truncate(g);
+}
