@@ -45,7 +45,13 @@
 	X(CERTIFIER_OLD_BASE, "a base just below the window is judged") \
 	X(CERTIFIER_DUPLICATE_MISSED, "a second copy of a transaction gets a verdict of its own") \
 	X(CERTIFIER_FENCE_IGNORED, "an entry of a process that is gone is judged as if it lived") \
-	X(CERTIFIER_TOMBSTONE_IGNORED, "a transaction commits after its cancel")
+	X(CERTIFIER_TOMBSTONE_IGNORED, "a transaction commits after its cancel") \
+	X(STORE_CUT_DAMAGE, "recovery cuts at a bad checksum, whatever stands behind it") \
+	X(STORE_ACK_BEFORE_SYNC, "a flush is called durable before its fdatasync has finished") \
+	X(STORE_FORGET_SUFFIX, "a truncated suffix comes back at recovery") \
+	X(STORE_DROP_HARD_STATE, "hard states are not written anew at the beginning of a segment") \
+	X(STORE_STALE_RECORDS, "old bytes of a recycled segment are taken for new ones") \
+	X(STORE_RETRY_SYNC, "a failed fsync is tried again")
 
 enum
 {
