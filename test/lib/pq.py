@@ -3,7 +3,7 @@
 What it owns: one PGconn per Connection. Results are lists of tuples of str (NULL is None).
 Invariants:
 1. An error of the server is raised as Error with its SQLSTATE; one of the connection as Error with sqlstate "08006".
-2. A call that waits releases Python's global lock, so that sessions in threads run side by side.
+2. A call that waits releases Python's global lock, so that sessions in threads run side by side, and lets signals through.
 3. Nothing waits for ever: connecting and waiting have deadlines.
 """
 import ctypes
@@ -28,9 +28,8 @@ _conn_error = _declare("PQerrorMessage", _S, _P)
 _transaction_status = _declare("PQtransactionStatus", _I, _P)
 _backend_pid = _declare("PQbackendPID", _I, _P)
 _socket = _declare("PQsocket", _I, _P)
-_exec = _declare("PQexec", _P, _P, _S)
-_exec_params = _declare("PQexecParams", _P, _P, _S, _I, _P, ctypes.POINTER(_S), _P, _P, _I)
 _send_query = _declare("PQsendQuery", _I, _P, _S)
+_send_params = _declare("PQsendQueryParams", _I, _P, _S, _I, _P, ctypes.POINTER(_S), _P, _P, _I)
 _consume = _declare("PQconsumeInput", _I, _P)
 _is_busy = _declare("PQisBusy", _I, _P)
 _get_result = _declare("PQgetResult", _P, _P)
@@ -50,6 +49,7 @@ _Notice = ctypes.CFUNCTYPE(None, _P, _S)
 _set_notice = _declare("PQsetNoticeProcessor", _P, _P, _Notice, _P)
 
 _EMPTY, _COMMAND_OK, _TUPLES_OK = 0, 1, 2
+ANSWER_SECONDS = 240			# of execute(): longer than anything that ends at all
 _FIELD_SQLSTATE, _FIELD_DETAIL, _FIELD_HINT = ord("C"), ord("D"), ord("H")
 
 
@@ -96,21 +96,22 @@ class Connection:
 
 	def execute(self, sql, *params):
 		"""Run it and return its rows. Without parameters `sql` may hold several statements: rows are the last one's."""
-		if params:
-			values = (_S * len(params))(*[None if p is None else str(p).encode() for p in params])
-			result = _exec_params(self._conn, sql.encode(), len(params), None, values, None, None, 0)
-		else:
-			result = _exec(self._conn, sql.encode())
-		return self._take(result)
+		self.send(sql, *params)
+		return self.result(ANSWER_SECONDS)
 
 	def value(self, sql, *params):
 		"""The first column of the first row; None when there is none."""
 		rows = self.execute(sql, *params)
 		return rows[0][0] if rows else None
 
-	def send(self, sql):
+	def send(self, sql, *params):
 		"""Start a statement; result() waits for it."""
-		if not _send_query(self._conn, sql.encode()):
+		if params:
+			values = (_S * len(params))(*[None if p is None else str(p).encode() for p in params])
+			sent = _send_params(self._conn, sql.encode(), len(params), None, values, None, None, 0)
+		else:
+			sent = _send_query(self._conn, sql.encode())
+		if not sent:
 			raise Error(_text(_conn_error(self._conn)), "08006")
 
 	def waiting(self):

@@ -15,6 +15,7 @@ node starts it again.
 No sleeps and no timed assertions: poll(), or a session that waits.
 """
 import os
+import signal
 import sys
 import time
 import traceback
@@ -68,35 +69,43 @@ def same_everywhere(c, *tables):
 
 def main():
 	chosen = [t for t in _tests if t.__name__ in sys.argv[1:]] if len(sys.argv) > 1 else _tests
-	passed = failed = 0
+	passed = 0
+	signal.signal(signal.SIGTERM, _terminated)
 	cluster = None
 	try:
 		cluster = Cluster(**_options)
 		cluster.up()
+		for function in chosen:
+			passed += _run(function, cluster)
+	except (Exception, KeyboardInterrupt):
+		traceback.print_exc(file=sys.stdout)
+	finally:
+		if cluster:
+			if passed < len(chosen):
+				_show_logs(cluster)
+			cluster.down()
+		print("%d passed, %d failed" % (passed, len(chosen) - passed), flush=True)
+	sys.exit(0 if passed == len(chosen) else 1)
+
+
+def _terminated(*_):
+	raise KeyboardInterrupt("terminated")
+
+
+def _run(function, cluster):
+	began = time.monotonic()
+	try:
+		for i in cluster:
+			if i not in cluster.running():
+				cluster.start(i)
+		function(cluster)
+		print("ok %s (%.1f s)" % (function.__name__, time.monotonic() - began), flush=True)
+		return True
 	except Exception:
-		traceback.print_exc()
-		failed = len(chosen)
-		chosen = []
-	for function in chosen:
-		began = time.monotonic()
-		try:
-			for i in cluster:
-				if i not in cluster.running():
-					cluster.start(i)
-			function(cluster)
-			passed += 1
-			print("ok %s (%.1f s)" % (function.__name__, time.monotonic() - began), flush=True)
-		except Exception:
-			failed += 1
-			print("not ok %s" % function.__name__)
-			traceback.print_exc(file=sys.stdout)
-			sys.stdout.flush()
-	if cluster:
-		if failed:
-			_show_logs(cluster)
-		cluster.down()
-	print("%d passed, %d failed" % (passed, failed))
-	sys.exit(1 if failed else 0)
+		print("not ok %s (%.1f s)" % (function.__name__, time.monotonic() - began))
+		traceback.print_exc(file=sys.stdout)
+		sys.stdout.flush()
+		return False
 
 
 def _show_logs(cluster):
