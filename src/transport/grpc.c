@@ -224,6 +224,7 @@ static int net_fd(Transport *t)
 static void run_message(Net *net, const Item *item)
 {
 	Peer	   *peer = item->peer;
+	uint64_t	bytes = sizeof *item + item->len;
 	uint64_t	half = net->receive_queue_bytes_max / 2;
 	uint64_t	before;
 	NdReader	r;
@@ -239,8 +240,8 @@ static void run_message(Net *net, const Item *item)
 		if (net->callbacks.frame != NULL)
 			net->callbacks.frame(net->callbacks.ctx, peer->id, data, len);
 	}
-	before = atomic_fetch_sub(&peer->in_bytes, item->len);
-	if (before > half && before - item->len <= half)
+	before = atomic_fetch_sub(&peer->in_bytes, bytes);
+	if (before > half && before - bytes <= half)
 		transport__ring(net);	/* the stream may be waiting for this */
 }
 
@@ -353,6 +354,7 @@ static void release(Net *net, bool cq_drained)
 	transport__log_detach(net);
 	transport__queue_close(&net->events);
 	transport__queue_close(&net->commands);
+	nd_free(net->stop);
 	while (net->driver_peers != NULL)
 	{
 		Peer	   *peer = net->driver_peers;
@@ -382,18 +384,16 @@ static void block_signals(sigset_t *old)
 static void net_destroy(Transport *t)
 {
 	Net		   *net = (Net *) t;
-	Item	   *stop = NULL;
 	struct timespec until;
 	sigset_t	old;
 
 	block_signals(&old);
-	while (stop == NULL)
-		stop = transport__item_new(COMMAND_STOP, 0);
-	command(net, stop);
-	clock_gettime(CLOCK_REALTIME, &until);
+	command(net, net->stop);
+	net->stop = NULL;
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += STOP_MS / 1000;
 	/* If gRPC holds on to a call for so long, the thread and all it can reach stay: the process is about to end anyway. */
-	if (pthread_timedjoin_np(net->thread, NULL, &until) == 0)
+	if (pthread_clockjoin_np(net->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
 		release(net, true);
 	else
 		transport__log_detach(net);
@@ -516,14 +516,18 @@ NdStatus transport_grpc_create(const TransportConfig *config, const TransportCal
 	sigset_t	old;
 	NdStatus	status;
 
-	if (net == NULL)
+	if (net != NULL)
+		net->stop = transport__item_new(COMMAND_STOP, 0);
+	if (net == NULL || net->stop == NULL)
 	{
 		snprintf(error, error_len, "out of memory");
+		nd_free(net);
 		return ND_NOMEM;
 	}
 	if (!transport__queue_init(&net->events))
 	{
 		snprintf(error, error_len, "could not create an eventfd: %s", strerror(errno));
+		nd_free(net->stop);
 		nd_free(net);
 		return ND_IO;
 	}

@@ -343,6 +343,7 @@ struct Net
 	Peer	   *driver_peers;
 	uint64_t	served_open[REQUESTS_MAX];	/* ids the driver may answer; 0: free */
 	unsigned	asked_count;
+	Item	   *stop;			/* reserved command: destroy cannot fail */
 
 	/* network thread only */
 	Peer	   *peers;

@@ -201,7 +201,7 @@ static const char *stream_received(Net *net, Stream *s)
 		return "it sent a malformed message";
 	}
 	item->peer = s->peer;
-	atomic_fetch_add(&s->peer->in_bytes, len);
+	atomic_fetch_add(&s->peer->in_bytes, sizeof *item + len);
 	transport__queue_push(&net->events, item);
 	return NULL;
 }
