@@ -601,6 +601,32 @@ static void checkpoint_damaged(void **state)
 	certifier_destroy(c);
 }
 
+/* An owner of no key cannot be: nothing makes one. */
+static void checkpoint_with_an_empty_owner(void **state)
+{
+	static const uint8_t owner[] = {1, 3, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+	Certifier  *c = create(SMALL);
+	Certifier  *restored;
+	NdBuf		buf;
+	NdBuf		with;
+	size_t		owners_at;
+
+	(void) state;
+	chunk(c, 1, ID(3, 1), 0);
+	nd_buf_init(&buf);
+	nd_buf_init(&with);
+	assert_int_equal(certifier_save(c, &buf), ND_OK);
+	owners_at = buf.len - 8 - 18 - 1;	/* before the checksum, the open chunk, the count of owners */
+	nd_buf_bytes(&with, buf.data, owners_at);
+	nd_buf_bytes(&with, owner, sizeof(owner));
+	nd_buf_bytes(&with, buf.data + owners_at + 1, buf.len - owners_at - 1);
+	seal(&with);
+	assert_int_equal(certifier_restore(with.data, with.len, &restored), ND_DAMAGED);
+	nd_buf_free(&buf);
+	nd_buf_free(&with);
+	certifier_destroy(c);
+}
+
 static void checkpoint_without_memory(void **state)
 {
 	Certifier  *c = rich_state();
@@ -661,6 +687,7 @@ int main(void)
 		cmocka_unit_test(checkpoint_round_trip),
 		cmocka_unit_test(checkpoint_golden),
 		cmocka_unit_test(checkpoint_damaged),
+		cmocka_unit_test(checkpoint_with_an_empty_owner),
 		cmocka_unit_test(checkpoint_without_memory),
 	};
 
