@@ -178,7 +178,8 @@ NdStatus	raft_propose(Raft *r, NdBlob *const *payloads, uint32_t n, uint64_t *fi
 /* Propose a configuration that differs from the current one by at most one voter. ND_INVALID otherwise,
  * ND_BUSY while another is uncommitted or no entry of this term is committed, ND_NOTLEADER. */
 NdStatus	raft_propose_configuration(Raft *r, const RaftConfiguration *next, uint64_t *index);
-/* Ask for a read index, on leader or follower; context is unique over the life of this process (and > 0). The answer comes in RaftUpdate.reads.
+/* Ask for a read index, on leader or follower; context is > 0 and unique over the life of this process, and beyond it when answers to a
+ * former life may still arrive (then it holds the incarnation). The answer comes in RaftUpdate.reads.
  * ND_NOLEADER: nothing was started. A lost round has no answer: the caller asks again, with a new context. */
 NdStatus	raft_read_index(Raft *r, uint64_t context);
 /* Hand leadership to a voter; ND_NOTLEADER, ND_NOTFOUND. Given up after one election timeout. */
@@ -188,13 +189,18 @@ NdStatus	raft_campaign(Raft *r);		/* start a pre-vote now, e.g. the connection t
 NdStatus	raft_peer_unreachable(Raft *r, NdNodeId peer);
 NdStatus	raft_snapshot_sent(Raft *r, NdNodeId peer, bool ok);
 
-/* Storage completions. (index, term): everything up to this entry of this term is durable; ignored if the log no longer has it (ABA). */
+/*
+ * Storage completions. (index, term): everything up to this entry of this term is durable; ignored if the log no longer has it (ABA).
+ * In the order of the flushes; of one flush, raft_hard_persisted() comes first (a completion that crosses a cut waits for the hard state
+ * that was given together with the cut).
+ */
 NdStatus	raft_persisted(Raft *r, uint64_t index, uint64_t term);
 /* hard_seq: RaftUpdate.hard_seq of an update whose hard state is durable now (and so are all earlier ones). */
 NdStatus	raft_hard_persisted(Raft *r, uint64_t hard_seq);
 /* The driver truncated entries below first_index (all applied and durable). */
 NdStatus	raft_compacted(Raft *r, uint64_t first_index);
-/* Install: the driver has a snapshot durable; the log restarts behind (index, term). One event: no half state. */
+/* Install: the driver has a snapshot durable; the log restarts behind (index, term). One event: no half state.
+ * ND_INVALID, nothing changed: at a leader, at or below commit, or when the log has this very entry (what follows it may be acknowledged). */
 NdStatus	raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const RaftConfiguration *c);
 
 /* ---- update ---- */
