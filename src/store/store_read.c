@@ -1,0 +1,213 @@
+/*
+ * store_read.c: records back to the caller: from the cache, from parts that are not durable yet, else from the files.
+ *
+ * Bytes that come from a file are believed only after their checksum, and their group, index and term, were compared.
+ */
+#include "store_internal.h"
+
+#include <string.h>
+
+uint64_t store_first_index(const Store *s, NdGroupId group)
+{
+	const StoreGroup *g = store__group_find(s, group);
+
+	return g ? g->first_index : 0;
+}
+
+uint64_t store_last_index(const Store *s, NdGroupId group)
+{
+	const StoreGroup *g = store__group_find(s, group);
+
+	return g ? g->last_index : 0;
+}
+
+uint64_t store_term(const Store *s, NdGroupId group, uint64_t index)
+{
+	const StoreGroup *g = store__group_find(s, group);
+
+	return g ? store__group_term(g, index) : 0;
+}
+
+NdStatus store_position(const Store *s, NdGroupId group, uint64_t index, StorePosition *out)
+{
+	const StoreGroup *g = store__group_find(s, group);
+	const StoreSlot *slot;
+
+	if (g == NULL)
+		return ND_NOTFOUND;
+	if (index < g->first_index)
+		return ND_COMPACTED;
+	slot = store__group_slot(g, index);
+	if (slot == NULL)
+		return ND_NOTFOUND;
+	out->segment = slot->segment;
+	out->offset = (uint64_t) slot->offset8 * 8;
+	out->len = slot->len;
+	return ND_OK;
+}
+
+NdStatus store__read_record(Store *s, const StoreSlot *at, StoreRecord *r, NdBlob **payload)
+{
+	const uint8_t *bytes = store__buffered(s, at);
+	uint64_t	offset = (uint64_t) at->offset8 * 8;
+	StoreSegment *segment = store__segment_find(s, at->segment);
+	NdStatus	st = ND_OK;
+	VfsFile    *f;
+	size_t		got;
+
+	if (segment == NULL)
+		return ND_DAMAGED;
+	if (bytes == NULL)
+	{
+		nd_buf_reset(&s->scratch);
+		if (s->scratch.cap < at->len)
+		{
+			uint8_t    *grown = nd_realloc(s->scratch.data, at->len);
+
+			if (grown == NULL)
+				return ND_NOMEM;
+			s->scratch.data = grown;
+			s->scratch.cap = at->len;
+		}
+		st = store__segment_open(s, segment, &f);
+		if (st == ND_OK)
+			st = s->vfs->ops->read(s->vfs, f, offset, s->scratch.data, at->len, &got);
+		if (st != ND_OK)
+			return st;
+		if (got < at->len)
+			return ND_DAMAGED;
+		bytes = s->scratch.data;
+	}
+	if (!store__record_verify(bytes, at->len, segment->number, offset, r))
+		return ND_DAMAGED;
+	*payload = nd_blob_new(bytes + STORE_RECORD_HEADER, r->payload_len);
+	return *payload ? ND_OK : ND_NOMEM;
+}
+
+/* An entry with a reference to its payload for the caller. */
+static NdStatus read_entry(Store *s, const StoreGroup *g, uint64_t index, RaftEntry *out)
+{
+	const StoreSlot *slot = store__group_slot(g, index);
+	StoreRecord r;
+	NdStatus	st;
+
+	out->index = index;
+	out->term = store__group_term(g, index);
+	out->kind = (RaftEntryKind) slot->kind;
+	if (store__group_cached(g, index, &out->payload))
+	{
+		nd_blob_ref(out->payload);
+		return ND_OK;
+	}
+	if (slot->len == STORE_RECORD_HEADER)
+	{
+		out->payload = NULL;	/* empty, and its header was checked when it was recovered or written */
+		return ND_OK;
+	}
+	st = store__read_record(s, slot, &r, &out->payload);
+	if (st == ND_OK && (r.kind != STORE_ENTRY || r.group != g->id || r.index != index || r.term != out->term))
+	{
+		nd_blob_unref(out->payload);
+		st = ND_DAMAGED;
+	}
+	return st;
+}
+
+NdStatus store_entries(Store *s, NdGroupId group, uint64_t lo, uint64_t hi, uint64_t bytes_max, RaftEntry *out, uint32_t out_cap, uint32_t *n)
+{
+	const StoreGroup *g = store__group_find(s, group);
+	uint64_t	bytes = 0;
+
+	*n = 0;
+	if (s->failed != ND_OK)
+		return s->failed;
+	if (g == NULL)
+		return ND_NOTFOUND;
+	if (lo < g->first_index)
+		return ND_COMPACTED;
+	if (lo > hi || hi > g->last_index + 1)
+		return ND_INVALID;
+	for (uint64_t index = lo; index < hi && *n < out_cap; index++)
+	{
+		uint64_t	len = store__group_slot(g, index)->len - STORE_RECORD_HEADER;
+		NdStatus	st;
+
+		if (*n > 0 && bytes + len > bytes_max)
+			break;
+		st = read_entry(s, g, index, &out[*n]);
+		if (st != ND_OK)
+		{
+			while (*n > 0)
+				nd_blob_unref(out[--*n].payload);
+			return st;
+		}
+		bytes += len;
+		++*n;
+	}
+	return ND_OK;
+}
+
+NdStatus store_read_checkpoint(Store *s, NdGroupId group, uint64_t *index, NdBuf *out)
+{
+	const StoreGroup *g = store__group_find(s, group);
+	StoreRecord r;
+	NdBlob	   *payload;
+	NdStatus	st;
+
+	if (s->failed != ND_OK)
+		return s->failed;
+	if (g == NULL || !g->has_checkpoint)
+		return ND_NOTFOUND;
+	st = store__read_record(s, &g->checkpoint, &r, &payload);
+	if (st != ND_OK)
+		return st;
+	if (r.kind != STORE_CHECKPOINT || r.group != group || r.index != g->checkpoint_index)
+		st = ND_DAMAGED;
+	else
+	{
+		nd_buf_reset(out);
+		nd_buf_bytes(out, payload->data, payload->len);
+		*index = r.index;
+		st = out->failed ? ND_NOMEM : ND_OK;
+	}
+	nd_blob_unref(payload);
+	return st;
+}
+
+/* ---- other processes ---- */
+
+NdStatus store_read_position(Vfs *vfs, const char *dir, StorePosition at, NdGroupId group, uint64_t index, uint64_t term, NdBuf *payload)
+{
+	char		path[STORE_PATH_MAX];
+	StoreRecord r;
+	VfsFile    *f;
+	uint8_t    *bytes;
+	size_t		got;
+	NdStatus	st;
+
+	if (at.len < STORE_RECORD_HEADER || strlen(dir) + 32 > STORE_PATH_MAX)
+		return ND_INVALID;
+	bytes = nd_alloc(at.len);
+	if (bytes == NULL)
+		return ND_NOMEM;
+	store__segment_path(dir, at.segment, "seg", path);
+	st = vfs->ops->open(vfs, path, false, &f);
+	if (st != ND_OK)
+	{
+		nd_free(bytes);
+		return st;
+	}
+	st = vfs->ops->read(vfs, f, at.offset, bytes, at.len, &got);
+	vfs->ops->close(vfs, f);
+	if (st == ND_OK && (got < at.len || !store__record_verify(bytes, at.len, at.segment, at.offset, &r) ||
+						r.kind != STORE_ENTRY || r.group != group || r.index != index || r.term != term))
+		st = ND_DAMAGED;
+	if (st == ND_OK)
+	{
+		nd_buf_reset(payload);
+		nd_buf_bytes(payload, bytes + STORE_RECORD_HEADER, r.payload_len);
+		st = payload->failed ? ND_NOMEM : ND_OK;
+	}
+	nd_free(bytes);
+	return st;
+}
