@@ -1,0 +1,158 @@
+/*
+ * writeset_internal.h: what the files of the write set and of its replay share: columns as they travel, keys of indexes, cached facts of a table.
+ */
+#ifndef NODEDB_WRITESET_INTERNAL_H
+#define NODEDB_WRITESET_INTERNAL_H
+
+#include "nodedb.h"
+
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "nodes/bitmapset.h"
+#include "nodes/execnodes.h"
+#include "storage/lock.h"
+#include "tableam/writeset.h"
+#include "utils/rel.h"
+
+/* ---- writeset_value.c: one column value on the wire ---- */
+
+typedef enum ValueForm
+{
+	VALUE_NULL = 0,
+	VALUE_UNCHANGED = 1,
+	VALUE_RAW = 2,
+	VALUE_TEXT = 3
+} ValueForm;
+
+/* Which settings the output function of a type may listen to. */
+typedef enum TextSettings
+{
+	TEXT_PLAIN = 0,				/* none */
+	TEXT_STYLES,				/* the styles of dates, intervals and floats */
+	TEXT_ALL					/* these, the search path and the locale of money */
+} TextSettings;
+
+typedef struct ValueType
+{
+	ValueForm	form;			/* VALUE_RAW or VALUE_TEXT */
+	Oid			base;			/* domains flattened */
+	int16		len;
+	bool		byval;
+	TextSettings settings;		/* VALUE_TEXT */
+	FmgrInfo	output;			/* VALUE_TEXT */
+} ValueType;
+
+typedef struct Column
+{
+	AttrNumber	attnum;
+	bool		in_identity;
+	ValueType	type;
+} Column;
+
+/* cx keeps what the function look-up allocates. */
+extern void value_type_init(ValueType *type, Oid typid, MemoryContext cx);
+/* Does a datum of this type hold oids of this node: enum, reg*, aclitem, and whatever contains such or has a composite type's oid in it? */
+extern bool value_holds_oids(Oid typid);
+/*
+ * The bytes of a datum as they travel. *data points into the datum, into scratch (8 bytes, for by-value types) or into the current memory
+ * context. Text forms need value_settings_begin().
+ */
+extern void value_view(ValueType *type, Datum value, char *scratch, const char **data, Size *len);
+/* Do both hold the same bytes? false for equal values stored in different ways is allowed. */
+extern bool value_same_image(Form_pg_attribute att, Datum a, Datum b);
+/* Is the new value the very TOAST pointer of the old one? */
+extern bool value_same_toast(Form_pg_attribute att, Datum old_value, Datum new_value);
+/* Pin what output functions listen to; returns what value_settings_end() wants. Free when nothing has to be changed. */
+extern int	value_settings_begin(TextSettings settings);
+extern void value_settings_end(int level);
+
+/* ---- writeset_relation.c: facts of a table, kept until its relcache entry changes ---- */
+
+typedef enum HashKind
+{
+	HASH_EXTENDED,				/* the 64-bit hash function that belongs to the index's equality operator */
+	HASH_STANDARD,				/* the same, 32 bits: an operator class without an extended one */
+	HASH_TEXT					/* enums and reg*: the text, for the datum differs from node to node */
+} HashKind;
+
+typedef struct KeyColumn
+{
+	AttrNumber	attnum;			/* 0: an expression */
+	HashKind	kind;
+	Oid			collation;
+	FmgrInfo	hash;			/* HASH_EXTENDED, HASH_STANDARD */
+	ValueType	text;			/* HASH_TEXT */
+} KeyColumn;
+
+typedef struct KeyIndex
+{
+	Oid			indexoid;
+	uint64		seed;
+	bool		nulls_not_distinct;
+	bool		evaluated;		/* expressions or a predicate: needs the executor */
+	Bitmapset  *evaluated_atts; /* what they look at, offset by FirstLowInvalidHeapAttributeNumber */
+	IndexInfo  *info;			/* of the transaction `info_serial`, when evaluated */
+	uint64		info_serial;
+	int			n_columns;
+	KeyColumn	columns[INDEX_MAX_KEYS];
+} KeyIndex;
+
+typedef struct RelationInfo
+{
+	MemoryContext cx;
+	char	   *schema;
+	char	   *name;
+	int			n_columns;		/* live ones */
+	Column	   *columns;
+	TextSettings settings;		/* the most that any column asks for */
+	bool		has_identity;	/* rows are found by an index: replica identity or primary key */
+	KeyIndex   *identity;		/* NULL: none, or one that no hash expresses */
+	int			n_uniques;
+	KeyIndex  **uniques;		/* all other unique indexes */
+	bool		exclusive;		/* a constraint that no hash expresses: every change takes the relation key alone */
+	struct RelationInfo *next_retired;
+} RelationInfo;
+
+/* One table in the eyes of this session; the part below is of the transaction whose serial and epoch it carries. */
+typedef struct RelationEntry
+{
+	Oid			relid;
+	bool		hash_known;
+	uint64		hash;			/* writeset_relation_hash() of its name */
+	RelationInfo *info;			/* NULL: not known yet, or out of date */
+	uint64		changes;		/* invalidations so far */
+	uint64		epoch;			/* of modes and relno */
+	uint32		modes;			/* bit per lock mode that has its key */
+	int64		relno;			/* in the body, -1: not announced */
+	uint64		row_serial;		/* the transaction that last took row keys here */
+} RelationEntry;
+
+extern RelationEntry *relation_entry(Oid relid);		/* with the hash */
+extern RelationEntry *relation_entry_full(Relation rel);	/* with info as well */
+extern void relation_each_entry(void (*visit) (RelationEntry *entry));
+/* End of the transaction: free what was replaced meanwhile. */
+extern void relation_sweep(void);
+/* The index by which rows are found: replica identity, or else the primary key; InvalidOid when there is none. */
+extern Oid	relation_identity_index(Relation rel);
+
+/* ---- writeset_keys.c ---- */
+
+/* info is handed in: an index expression may run into an invalidation that takes it out of the entry. */
+extern void keys_insert(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls);
+extern void keys_delete(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls);
+extern void keys_update(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *old_values, bool *old_nulls, Datum *values,
+						bool *nulls, bool identity_changed, uint8 mode);
+extern void keys_lock(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint8 mode);
+
+/* ---- writeset.c ---- */
+
+/* Identifies the transaction: grows with every writeset_reset(). */
+extern uint64 writeset_serial(void);
+/* Take the relation key of a lock mode, once. */
+extern void writeset_entry_lock(RelationEntry *entry, LOCKMODE mode);
+/* A row key or unique value key of this table; becomes the relation's when there are too many. */
+extern void writeset_row_key(RelationEntry *entry, uint64 hash, uint8 mode);
+
+#endif

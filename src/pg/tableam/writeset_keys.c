@@ -1,0 +1,276 @@
+/*
+ * writeset_keys.c: the certification keys of a row change.
+ *
+ * Two keys protect each other where PostgreSQL's locks would have made one session wait for the other, had both worked on one node:
+ *   the row           by its identity, in the mode of heap's row lock; insert and delete in the strongest
+ *   a unique value    when it appears or vanishes, per unique index; all such keys exclude each other
+ *   the relation      in the lock mode of the statement
+ * DESIGN.md, section 5, rule 2.
+ *
+ * Invariants:
+ * 1. Values that an index takes for equal give equal keys; different values may (then a transaction aborts in vain).
+ * 2. What no hash expresses (exclusion constraints, types without hash) is expressed by the relation key in EXCLUSIVE mode.
+ * 3. A table without replica identity or primary key names a row by its whole image. Its insertions take no row key: nobody else can mean a row
+ *    that he does not see.
+ */
+#include "writeset_internal.h"
+
+#include "access/genam.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "utils/memutils.h"
+
+#define HASH_SEED		UINT64CONST(0x6e6f64656462)		/* "nodedb": any fixed value but 0, which some hash functions take for "32 bits" */
+#define HASH_OF_NULL	UINT64CONST(0x9e3779b97f4a7c15)
+
+/* ---- the executor's part: index expressions and predicates, prepared once per transaction ---- */
+
+typedef struct Evaluator
+{
+	uint64		serial;			/* of the transaction that it was made in */
+	EState	   *estate;
+} Evaluator;
+
+static Evaluator evaluator;
+
+static EState *evaluator_state(void)
+{
+	if (evaluator.serial != writeset_serial() || evaluator.estate == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+		evaluator.estate = CreateExecutorState();
+		evaluator.serial = writeset_serial();
+		MemoryContextSwitchTo(old);
+	}
+	return evaluator.estate;
+}
+
+static IndexInfo *evaluated_index_info(KeyIndex *key)
+{
+	if (key->info == NULL || key->info_serial != writeset_serial())
+	{
+		MemoryContext old = MemoryContextSwitchTo(evaluator_state()->es_query_cxt);
+		Relation	index = index_open(key->indexoid, AccessShareLock);
+
+		key->info = BuildIndexInfo(index);
+		key->info_serial = writeset_serial();
+		if (key->info->ii_Predicate != NIL)
+			key->info->ii_PredicateState = ExecPrepareQual(key->info->ii_Predicate, evaluator_state());
+		index_close(index, AccessShareLock);
+		MemoryContextSwitchTo(old);
+	}
+	return key->info;
+}
+
+/* false: the row does not satisfy the predicate. */
+static bool evaluate(KeyIndex *key, TupleDesc desc, Datum *row_values, bool *row_nulls, Datum *values, bool *nulls)
+{
+	IndexInfo  *info = evaluated_index_info(key);
+	EState	   *estate = evaluator_state();
+	ExprContext *context = GetPerTupleExprContext(estate);
+	/* A descriptor of its own: a counted reference would belong to a resource owner that a subtransaction may end. */
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(desc), &TTSOpsVirtual);
+
+	memcpy(slot->tts_values, row_values, desc->natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, row_nulls, desc->natts * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	context->ecxt_scantuple = slot;
+	if (info->ii_PredicateState != NULL && !ExecQual(info->ii_PredicateState, context))
+		return false;
+	FormIndexDatum(info, slot, estate, values, nulls);
+	return true;
+}
+
+/* ---- hashes ---- */
+
+static uint64 hash_value(KeyColumn *column, Datum value)
+{
+	const char *text;
+	Size		len;
+	char		scratch[8];
+	uint64		hash;
+	int			level;
+
+	switch (column->kind)
+	{
+		case HASH_EXTENDED:
+			return DatumGetUInt64(FunctionCall2Coll(&column->hash, column->collation, value, UInt64GetDatum(HASH_SEED)));
+		case HASH_STANDARD:
+			return DatumGetUInt32(FunctionCall1Coll(&column->hash, column->collation, value));
+		case HASH_TEXT:
+			break;
+	}
+	level = value_settings_begin(column->text.settings);
+	value_view(&column->text, value, scratch, &text, &len);
+	hash = nd_checksum(text, len, HASH_SEED);
+	value_settings_end(level);
+	return hash;
+}
+
+/* false: this row has no entry in the index, or one that conflicts with nothing (a null). */
+static bool index_hash(Relation rel, KeyIndex *key, Datum *row_values, bool *row_nulls, uint64 *hash)
+{
+	uint64		hashes[INDEX_MAX_KEYS];
+	Datum		evaluated_values[INDEX_MAX_KEYS];
+	bool		evaluated_nulls[INDEX_MAX_KEYS];
+	bool		present = true;
+
+	if (key->evaluated)
+		present = evaluate(key, RelationGetDescr(rel), row_values, row_nulls, evaluated_values, evaluated_nulls);
+	for (int i = 0; i < key->n_columns && present; i++)
+	{
+		int			at = key->columns[i].attnum - 1;
+		Datum		value = key->evaluated ? evaluated_values[i] : row_values[at];
+		bool		null = key->evaluated ? evaluated_nulls[i] : row_nulls[at];
+
+		if (null && !key->nulls_not_distinct)
+			present = false;
+		else
+			hashes[i] = null ? HASH_OF_NULL : hash_value(&key->columns[i], value);
+	}
+	if (key->evaluated)
+		ResetPerTupleExprContext(evaluator_state());
+	if (present)
+		*hash = nd_checksum(hashes, key->n_columns * sizeof(uint64), key->seed);
+	return present;
+}
+
+static uint64 image_hash(RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls)
+{
+	uint64		hash = nd_checksum("image", 5, entry->hash);
+	int			level = value_settings_begin(info->settings);
+
+	for (int i = 0; i < info->n_columns; i++)
+	{
+		Column	   *column = &info->columns[i];
+		const char *data;
+		Size		len;
+		char		scratch[8];
+
+		if (nulls[column->attnum - 1])
+		{
+			hash = nd_checksum(NULL, 0, hash ^ HASH_OF_NULL);
+			continue;
+		}
+		value_view(&column->type, values[column->attnum - 1], scratch, &data, &len);
+		hash = nd_checksum(data, len, hash);
+	}
+	value_settings_end(level);
+	return hash;
+}
+
+/* ---- keys of a change ---- */
+
+static void row_key(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint8 mode)
+{
+	KeyIndex   *identity = info->identity;
+	uint64		hash;
+
+	if (identity != NULL)
+	{
+		if (index_hash(rel, identity, values, nulls, &hash))
+			writeset_row_key(entry, hash, mode);
+	}
+	else if (!info->has_identity)
+		writeset_row_key(entry, image_hash(entry, info, values, nulls), mode);
+}
+
+static void unique_keys(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls)
+{
+	uint64		hash;
+
+	for (int i = 0; i < info->n_uniques; i++)
+		if (index_hash(rel, info->uniques[i], values, nulls, &hash))
+			writeset_row_key(entry, hash, KEY_ROW_UPDATE);
+}
+
+/* Is it worth comparing what this index sees before and after? */
+static bool index_touched(Relation rel, KeyIndex *key, Datum *old_values, bool *old_nulls, Datum *values, bool *nulls)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			x = -1;
+
+	if (!key->evaluated)
+	{
+		for (int i = 0; i < key->n_columns; i++)
+		{
+			int			at = key->columns[i].attnum - 1;
+
+			if (old_nulls[at] != nulls[at] || (!nulls[at] && !value_same_image(TupleDescAttr(desc, at), old_values[at], values[at])))
+				return true;
+		}
+		return false;
+	}
+	while ((x = bms_next_member(key->evaluated_atts, x)) >= 0)
+	{
+		int			at = x + FirstLowInvalidHeapAttributeNumber - 1;
+
+		if (at < 0 || old_nulls[at] != nulls[at] || (!nulls[at] && !value_same_image(TupleDescAttr(desc, at), old_values[at], values[at])))
+			return true;		/* below 0: the whole row */
+	}
+	return false;
+}
+
+static void relation_keys(RelationEntry *entry, RelationInfo *info)
+{
+	writeset_entry_lock(entry, RowExclusiveLock);
+	if (info->exclusive)
+		writeset_entry_lock(entry, ExclusiveLock);
+}
+
+void keys_insert(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls)
+{
+	relation_keys(entry, info);
+	if (info->has_identity)
+		row_key(rel, entry, info, values, nulls, KEY_ROW_UPDATE);
+	unique_keys(rel, entry, info, values, nulls);
+}
+
+void keys_delete(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls)
+{
+	relation_keys(entry, info);
+	row_key(rel, entry, info, values, nulls, KEY_ROW_UPDATE);
+	unique_keys(rel, entry, info, values, nulls);
+}
+
+void keys_update(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *old_values, bool *old_nulls, Datum *values, bool *nulls, bool identity_changed,
+				 uint8 mode)
+{
+	relation_keys(entry, info);
+	row_key(rel, entry, info, old_values, old_nulls, identity_changed ? KEY_ROW_UPDATE : mode);
+	if (identity_changed)
+		row_key(rel, entry, info, values, nulls, KEY_ROW_UPDATE);
+	for (int i = 0; i < info->n_uniques; i++)
+	{
+		KeyIndex   *key = info->uniques[i];
+		uint64		old_hash = 0;
+		uint64		new_hash = 0;
+		bool		had,
+					has;
+
+		if (!index_touched(rel, key, old_values, old_nulls, values, nulls))
+			continue;
+		had = index_hash(rel, key, old_values, old_nulls, &old_hash);
+		has = index_hash(rel, key, values, nulls, &new_hash);
+		if (had && has && old_hash == new_hash)
+			continue;			/* the same value stays in the index: whoever inserts it elsewhere sees it there */
+		if (had)
+			writeset_row_key(entry, old_hash, KEY_ROW_UPDATE);
+		if (has)
+			writeset_row_key(entry, new_hash, KEY_ROW_UPDATE);
+	}
+}
+
+void keys_lock(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint8 mode)
+{
+	writeset_entry_lock(entry, RowShareLock);
+	if (info->has_identity && info->identity == NULL)
+	{
+		/* No key of its own: changes hold EXCLUSIVE, which the ROW SHARE above excludes; locks that exclude each other need more. */
+		if (mode >= KEY_ROW_NO_KEY_UPDATE)
+			writeset_entry_lock(entry, ExclusiveLock);
+		return;
+	}
+	row_key(rel, entry, info, values, nulls, mode);
+}
