@@ -42,6 +42,7 @@ static struct
 	uint64		ticket;
 	bool		reserved;		/* a RESERVE of this id is in the log */
 	uint16		reserves;		/* RESERVE entries proposed, for their sequence number */
+	uint64		first_base;		/* base of the first entry of this id: a CANCEL that proves something must not have a later one */
 	bool		local_write;
 	bool		cancel_held;
 	bool		sync_saved;
@@ -347,10 +348,13 @@ session_reserve(EntryKey *keys, uint32 n)
 	NdGroupId	group = 1;
 	NdBuf		header;
 	TxnId		id = my_txn_id();
+	uint64		base = sample_base(group);
 	uint64		index;
 
+	if (tx.reserves == 0)
+		tx.first_base = base;
 	nd_buf_init(&header);
-	if (entry_encode_header(&header, ENTRY_RESERVE, ++tx.reserves, id, sample_base(group), keys, n, NULL, 0) != ND_OK)
+	if (entry_encode_header(&header, ENTRY_RESERVE, ++tx.reserves, id, base, keys, n, NULL, 0) != ND_OK)
 		header.failed = true;
 	check_nd(&header);
 	tx.reserved = true;			/* from the submission on it may be in the log */
@@ -373,7 +377,7 @@ cancel_reservation(void)
 	int			tries = 0;
 
 	nd_buf_init(&header);
-	if (entry_encode_header(&header, ENTRY_CANCEL, 0, my_txn_id(), 0, NULL, 0, NULL, 0) != ND_OK || header.failed ||
+	if (entry_encode_header(&header, ENTRY_CANCEL, 0, my_txn_id(), tx.first_base, NULL, 0, NULL, 0) != ND_OK || header.failed ||
 		nodedb_shared->raft_latch == NULL)
 	{
 		nd_buf_free(&header);
@@ -423,7 +427,7 @@ send_chunks(NdGroupId group, uint64 body_len, uint32 *n, uint64 *sent)
 		NdBuf		header;
 
 		nd_buf_init(&header);
-		if (entry_encode_header(&header, ENTRY_CHUNK, (uint16) (*n & 0xffff), id, 0, NULL, 0, NULL, 0) != ND_OK)
+		if (entry_encode_header(&header, ENTRY_CHUNK, (uint16) (*n & 0xffff), id, sample_base(group), NULL, 0, NULL, 0) != ND_OK)
 			header.failed = true;
 		check_nd(&header);
 		submit(ENTRY_CHUNK, group, &header, *sent, CHUNK_BYTES);

@@ -199,7 +199,7 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	config.inflight_bytes_max = 16 << 20;
 	config.uncommitted_bytes_max = 64 << 20;
 	config.certifier = rw.limits;
-	config.checkpoint_every = 20000;
+	config.checkpoint_every = CHECKPOINT_EVERY;
 	config.sleep_after_ticks = 0;
 	config.seed = rw.identity.host_id ^ rw.identity.incarnation;
 	memset(&callbacks, 0, sizeof(callbacks));

@@ -7,8 +7,10 @@
 #include "../shmem.h"
 
 #define TICK_MS 20
-#define CERTIFIER_KEYS_MAX 4000000
-#define CERTIFIER_IDS_MAX 1000000
+/* Some 60 MB of memory per group and 10 MB per checkpoint: transactions may lag by 100,000 others before they abort for that. */
+#define CERTIFIER_KEYS_MAX 500000
+#define CERTIFIER_IDS_MAX 250000
+#define CHECKPOINT_EVERY 100000
 
 typedef struct RaftWorker
 {
