@@ -1,0 +1,426 @@
+/*
+ * test_wire.c: frames and payloads between nodes keep their bytes, come back as they went, and bad input never hands anything out.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "../../src/core/wire/wire.h"
+
+typedef struct Seen
+{
+	uint32_t	raft;
+	uint32_t	proposals;
+	uint32_t	answers;
+	uint32_t	gossip;
+	uint32_t	sleeps;
+	char		text[1024];
+} Seen;
+
+static void note(Seen *s, const char *format, ...)
+{
+	size_t		len = strlen(s->text);
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(s->text + len, sizeof(s->text) - len, format, args);
+	va_end(args);
+}
+
+static void see_raft(void *ctx, const RaftMessage *m)
+{
+	Seen	   *s = ctx;
+
+	s->raft++;
+	note(s, "%d g%u %u>%u t%d i%d/%d c%d h%d/%d x%d r%d", m->type, m->group, m->from, m->to, (int) m->term, (int) m->index, (int) m->log_term,
+		 (int) m->commit, (int) m->hint_index, (int) m->hint_term, (int) m->context, m->reject);
+	for (uint32_t i = 0; i < m->n_entries; i++)
+		note(s, " [%d t%d k%d %.*s]", (int) m->entries[i].index, (int) m->entries[i].term, m->entries[i].kind,
+			 m->entries[i].payload != NULL ? (int) m->entries[i].payload->len : 0,
+			 m->entries[i].payload != NULL ? (const char *) m->entries[i].payload->data : "");
+	if (m->configuration != NULL)
+		note(s, " n%u", m->configuration->n);
+	note(s, "\n");
+}
+
+static void see_proposal(void *ctx, const WireProposal *p)
+{
+	Seen	   *s = ctx;
+
+	s->proposals++;
+	note(s, "proposal g%u #%d %.*s\n", p->group, (int) p->request, (int) p->len, (const char *) p->entry);
+}
+
+static void see_answer(void *ctx, const WireAnswer *a)
+{
+	Seen	   *s = ctx;
+
+	s->answers++;
+	note(s, "answer g%u #%d %d leader %u at %d/%d\n", a->group, (int) a->request, a->kind, a->leader, (int) a->index, (int) a->term);
+}
+
+static void see_gossip(void *ctx, const WireGossip *g)
+{
+	Seen	   *s = ctx;
+
+	s->gossip++;
+	note(s, "gossip g%u %d %d %d %llx\n", g->group, (int) g->stored, (int) g->applied, (int) g->checksum_index, (unsigned long long) g->checksum);
+}
+
+static void see_sleep(void *ctx, const WireSleep *z)
+{
+	Seen	   *s = ctx;
+
+	s->sleeps++;
+	note(s, "sleep g%u t%d c%d\n", z->group, (int) z->term, (int) z->commit);
+}
+
+static NdStatus decode(const uint8_t *data, size_t len, Seen *s)
+{
+	WireSink	sink = {see_raft, see_proposal, see_answer, see_gossip, see_sleep, s};
+
+	memset(s, 0, sizeof(*s));
+	return wire_decode(data, len, 2, 1, &sink);
+}
+
+/* Every kind of item once, in one frame. */
+static void fill(NdBuf *buf)
+{
+	NdBlob	   *payload = nd_blob_new("abc", 3);
+	RaftEntry	entries[2] = {{.index = 8, .term = 2, .kind = RAFT_ENTRY_NOOP}, {.index = 9, .term = 3, .kind = RAFT_ENTRY_DATA, .payload = payload}};
+	RaftMessage append = {.type = RAFT_MSG_APPEND, .group = 1, .term = 3, .index = 7, .log_term = 2, .commit = 6, .n_entries = 2, .entries = entries};
+	RaftMessage beat = {.type = RAFT_MSG_HEARTBEAT, .group = 2, .term = 3, .commit = 5, .context = 9};
+	RaftMessage reply = {.type = RAFT_MSG_APPEND_REPLY, .group = 3, .term = 4, .index = 5, .reject = true, .hint_index = 3, .hint_term = 1};
+	WireProposal proposal = {.group = 1, .request = 17, .entry = (const uint8_t *) "entry", .len = 5};
+	WireAnswer	answer = {.group = 1, .request = 17, .kind = WIRE_NOT_LEADER, .leader = 3};
+	WireGossip	gossip = {.group = 1, .stored = 100, .applied = 90, .checksum_index = 64, .checksum = 0xfeedULL};
+	WireSleep	sleep = {.group = 4, .term = 5, .commit = 6};
+
+	wire_put_raft(buf, &append);
+	wire_put_raft(buf, &beat);
+	wire_put_raft(buf, &reply);
+	wire_put_proposal(buf, &proposal);
+	wire_put_answer(buf, &answer);
+	wire_put_gossip(buf, &gossip);
+	wire_put_sleep(buf, &sleep);
+	assert_false(buf->failed);
+	nd_blob_unref(payload);
+}
+
+static const char *const FILLED =
+	"5 g1 2>1 t3 i7/2 c6 h0/0 x0 r0 [8 t2 k0 ] [9 t3 k1 abc]\n"
+	"6 g3 2>1 t4 i5/0 c0 h3/1 x0 r1\n"
+	"7 g2 2>1 t3 i0/0 c5 h0/0 x9 r0\n"
+	"answer g1 #17 1 leader 3 at 0/0\n"
+	"proposal g1 #17 entry\n"
+	"gossip g1 100 90 64 feed\n"
+	"sleep g4 t5 c6\n";
+
+static void test_round_trip(void **state)
+{
+	NdBuf		buf;
+	Seen		s;
+
+	(void) state;
+	nd_buf_init(&buf);
+	fill(&buf);
+	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
+	assert_string_equal(s.text, FILLED);
+	nd_buf_free(&buf);
+}
+
+static void test_golden_bytes(void **state)
+{
+	static const uint8_t golden[] = {
+		0x0a, 0x1d, 0x08, 0x05, 0x10, 0x01, 0x18, 0x03, 0x20, 0x07, 0x28, 0x02, 0x30, 0x06,
+		0x5a, 0x02, 0x08, 0x02, 0x5a, 0x09, 0x08, 0x03, 0x10, 0x01, 0x1a, 0x03, 'a', 'b', 'c',
+	};
+	NdBuf		buf;
+
+	(void) state;
+	nd_buf_init(&buf);
+	fill(&buf);
+	assert_memory_equal(buf.data, golden, sizeof(golden));
+	assert_int_equal(buf.data[sizeof(golden)], 0x12);	/* Frame.beats */
+	nd_buf_free(&buf);
+}
+
+static void test_two_frames_in_a_row_are_one(void **state)
+{
+	NdBuf		buf;
+	Seen		s;
+
+	(void) state;
+	nd_buf_init(&buf);
+	fill(&buf);
+	fill(&buf);
+	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
+	assert_int_equal(s.raft, 6);
+	assert_int_equal(s.proposals, 2);
+	assert_int_equal(s.sleeps, 2);
+	nd_buf_free(&buf);
+}
+
+static void test_snapshot_carries_configuration(void **state)
+{
+	RaftConfiguration *c = nd_zalloc(sizeof(*c));
+	RaftMessage m = {.type = RAFT_MSG_SNAPSHOT, .group = 1, .term = 3, .index = 7, .configuration = c};
+	NdBuf		buf;
+	Seen		s;
+
+	(void) state;
+	c->n = 2;
+	c->members[0] = (RaftMember) {.node = 1, .role = RAFT_VOTER};
+	c->members[1] = (RaftMember) {.node = 4, .role = RAFT_LEARNER};
+	nd_buf_init(&buf);
+	wire_put_raft(&buf, &m);
+	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
+	assert_string_equal(s.text, "9 g1 2>1 t3 i7/0 c0 h0/0 x0 r0 n2\n");
+	nd_buf_free(&buf);
+	nd_free(c);
+}
+
+/* One bad item among good ones: nothing of the frame is handed out. */
+static void test_bad_items(void **state)
+{
+	NdBlob	   *payload = nd_blob_new("x", 1);
+	RaftEntry	entry = {.index = 1, .term = 1, .kind = (RaftEntryKind) 9, .payload = payload};
+	RaftMessage bad[] = {
+		{.type = (RaftMessageType) 99},
+		{.type = (RaftMessageType) 0},
+		{.type = RAFT_MSG_VOTE, .n_entries = 1, .entries = &entry},
+		{.type = RAFT_MSG_APPEND, .n_entries = 1, .entries = &entry},
+		{.type = RAFT_MSG_APPEND, .index = UINT64_MAX, .n_entries = 1, .entries = &entry},
+	};
+	WireProposal empty = {.group = 1};
+	WireAnswer	odd = {.kind = (WireAnswerKind) 77};
+	NdBuf		buf;
+	Seen		s;
+
+	(void) state;
+	nd_buf_init(&buf);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]) + 2; i++)
+	{
+		nd_buf_reset(&buf);
+		fill(&buf);
+		if (i < sizeof(bad) / sizeof(bad[0]))
+			wire_put_raft(&buf, &bad[i]);
+		else if (i == sizeof(bad) / sizeof(bad[0]))
+			wire_put_proposal(&buf, &empty);
+		else
+			wire_put_answer(&buf, &odd);
+		assert_int_equal(decode(buf.data, buf.len, &s), ND_INVALID);
+		assert_string_equal(s.text, "");
+	}
+	nd_buf_free(&buf);
+	nd_blob_unref(payload);
+}
+
+static void test_garbage(void **state)
+{
+	NdRandom	random;
+	NdBuf		buf;
+	Seen		s;
+
+	(void) state;
+	nd_random_seed(&random, 7);
+	nd_buf_init(&buf);
+	fill(&buf);
+	for (size_t len = 0; len < buf.len; len++)
+		(void) decode(buf.data, len, &s);
+	for (int i = 0; i < 20000; i++)
+	{
+		size_t		at = nd_random_below(&random, buf.len);
+		uint8_t		was = buf.data[at];
+
+		buf.data[at] = (uint8_t) nd_random_next(&random);
+		(void) decode(buf.data, buf.len, &s);
+		buf.data[at] = was;
+	}
+	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
+	assert_string_equal(s.text, FILLED);
+	nd_buf_free(&buf);
+}
+
+static int	allocations_left;
+
+static void *scarce_alloc(void *ctx, size_t bytes)
+{
+	(void) ctx;
+	return allocations_left-- > 0 ? malloc(bytes) : NULL;
+}
+
+static void *scarce_realloc(void *ctx, void *p, size_t bytes)
+{
+	(void) ctx;
+	return allocations_left-- > 0 ? realloc(p, bytes) : NULL;
+}
+
+static void scarce_free(void *ctx, void *p)
+{
+	(void) ctx;
+	free(p);
+}
+
+static void test_no_memory(void **state)
+{
+	static const NdAllocator scarce = {scarce_alloc, scarce_realloc, scarce_free, NULL};
+	NdBuf		buf;
+	Seen		s;
+	NdStatus	status = ND_NOMEM;
+
+	(void) state;
+	nd_buf_init(&buf);
+	fill(&buf);
+	nd_set_allocator(&scarce);
+	for (int n = 0; n < 200 && status != ND_OK; n++)
+	{
+		allocations_left = n;
+		status = decode(buf.data, buf.len, &s);
+	}
+	nd_set_allocator(NULL);
+	assert_int_equal(status, ND_OK);
+	assert_string_equal(s.text, FILLED);
+	nd_buf_free(&buf);
+}
+
+static void test_join(void **state)
+{
+	WireJoinRequest r = {.token = "secret", .name = "b", .address = "b:1", .host_id = 77, .format_min = 1, .format_max = 2};
+	WireJoinRequest r2;
+	WireJoinAnswer *a = nd_zalloc(2 * sizeof(*a));
+	NdBuf		buf;
+
+	(void) state;
+	nd_buf_init(&buf);
+	assert_int_equal(wire_encode_join_request(&r, &buf), ND_OK);
+	assert_int_equal(wire_decode_join_request(buf.data, buf.len, &r2), ND_OK);
+	assert_string_equal(r2.token, "secret");
+	assert_string_equal(r2.name, "b");
+	assert_string_equal(r2.address, "b:1");
+	assert_int_equal(r2.host_id, 77);
+	assert_int_equal(r2.format_max, 2);
+	for (size_t len = 0; len < buf.len; len++)
+		(void) wire_decode_join_request(buf.data, len, &r2);
+	assert_int_equal(wire_decode_join_request(buf.data, 0, &r2), ND_INVALID);	/* no name */
+
+	a[0] = (WireJoinAnswer) {.kind = WIRE_JOIN_ACCEPTED, .cluster_id = 0x1122334455667788ULL, .node = 3, .n_data_groups = 2, .n_members = 1,
+		.certifier_keys_max = 100, .certifier_ids_max = 50,
+		.members = {{.node = 1, .role = RAFT_VOTER, .name = "a", .address = "a:1", .host_id = 5, .leaving = true}}};
+	strcpy(a[0].text, "welcome");
+	nd_buf_reset(&buf);
+	assert_int_equal(wire_encode_join_answer(&a[0], &buf), ND_OK);
+	assert_int_equal(wire_decode_join_answer(buf.data, buf.len, &a[1]), ND_OK);
+	assert_string_equal(a[1].text, "welcome");
+	assert_int_equal(a[1].node, 3);
+	assert_int_equal(a[1].certifier_ids_max, 50);
+	assert_int_equal(a[1].n_members, 1);
+	assert_string_equal(a[1].members[0].address, "a:1");
+	assert_true(a[1].members[0].leaving);
+	for (size_t len = 0; len < buf.len; len++)
+		(void) wire_decode_join_answer(buf.data, len, &a[1]);
+	a[0].kind = (WireJoinKind) 9;
+	nd_buf_reset(&buf);
+	assert_int_equal(wire_encode_join_answer(&a[0], &buf), ND_OK);
+	assert_int_equal(wire_decode_join_answer(buf.data, buf.len, &a[1]), ND_INVALID);
+	nd_buf_free(&buf);
+	nd_free(a);
+}
+
+static void test_member_context(void **state)
+{
+	WireMember	m = {.node = 9, .role = RAFT_VOTER, .host_id = 0x0102030405060708ULL, .leaving = true};
+	WireMember	back;
+	RaftMember	raft;
+	static const uint8_t golden[] = {1, 1, 8, 7, 6, 5, 4, 3, 2, 1, 2, 'n', '1', 3, 'h', ':', '1'};
+
+	(void) state;
+	strcpy(m.name, "n1");
+	strcpy(m.address, "h:1");
+	assert_int_equal(wire_member_to_raft(&m, &raft), ND_OK);
+	assert_int_equal(raft.context_len, sizeof(golden));
+	assert_memory_equal(raft.context, golden, sizeof(golden));
+	assert_int_equal(wire_member_from_raft(&raft, &back), ND_OK);
+	assert_string_equal(back.name, "n1");
+	assert_string_equal(back.address, "h:1");
+	assert_true(back.leaving);
+	raft.context[0] = 2;
+	assert_int_equal(wire_member_from_raft(&raft, &back), ND_VERSION);
+	raft.context[0] = 1;
+	for (raft.context_len = 0; raft.context_len < sizeof(golden); raft.context_len++)
+		assert_int_equal(wire_member_from_raft(&raft, &back), ND_INVALID);
+	memset(m.name, 'x', sizeof(m.name));	/* no terminating zero */
+	assert_int_equal(wire_member_to_raft(&m, &raft), ND_INVALID);
+}
+
+static void test_meta(void **state)
+{
+	WireMeta	m = {.highest_node = 7, .n_data_groups = 3, .certifier_keys_max = 11, .certifier_ids_max = 12, .has_token = true};
+	WireMeta	back;
+	NdBuf		buf;
+
+	(void) state;
+	m.token_hash[31] = 0xee;
+	nd_buf_init(&buf);
+	assert_int_equal(wire_encode_meta(&m, &buf), ND_OK);
+	assert_int_equal(buf.len, 59);
+	assert_int_equal(wire_decode_meta(buf.data, buf.len, &back), ND_OK);
+	assert_int_equal(back.highest_node, 7);
+	assert_int_equal(back.certifier_ids_max, 12);
+	assert_true(wire_token_equal(back.token_hash, m.token_hash));
+	back.token_hash[0] ^= 1;
+	assert_false(wire_token_equal(back.token_hash, m.token_hash));
+	for (size_t len = 0; len < buf.len; len++)
+		assert_int_equal(wire_decode_meta(buf.data, len, &back), ND_INVALID);
+	buf.data[0] = 2;
+	assert_int_equal(wire_decode_meta(buf.data, buf.len, &back), ND_VERSION);
+	nd_buf_free(&buf);
+}
+
+/* FIPS 180-4's examples: one block, two blocks; and the empty text. */
+static void test_token_hash(void **state)
+{
+	static const struct
+	{
+		const char *text;
+		const char *hex;
+	}			cases[] = {
+		{"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+		{"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+		{"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		uint8_t		hash[WIRE_TOKEN_HASH_BYTES];
+		char		hex[2 * WIRE_TOKEN_HASH_BYTES + 1];
+
+		wire_token_hash(cases[i].text, strlen(cases[i].text), hash);
+		for (int b = 0; b < WIRE_TOKEN_HASH_BYTES; b++)
+			snprintf(hex + 2 * b, 3, "%02x", hash[b]);
+		assert_string_equal(hex, cases[i].hex);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_golden_bytes),
+		cmocka_unit_test(test_two_frames_in_a_row_are_one),
+		cmocka_unit_test(test_snapshot_carries_configuration),
+		cmocka_unit_test(test_bad_items),
+		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_join),
+		cmocka_unit_test(test_member_context),
+		cmocka_unit_test(test_meta),
+		cmocka_unit_test(test_token_hash),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
