@@ -132,7 +132,17 @@ raft_worker_connect(NdNodeId self, uint64 cluster_id, uint32 incarnation, const 
 				(errcode(nodedb_sqlstate(status)),
 				 errmsg("could not open the node port: %s", error[0] ? error : nd_status_text(status)),
 				 errhint("See nodedb.listen and the nodedb.tls_... settings.")));
+	rw.transport_number++;
 	return t;
+}
+
+void
+raft_worker_disconnect(void)
+{
+	if (rw.transport)
+		rw.transport->ops->destroy(rw.transport);
+	rw.transport = NULL;
+	rw.transport_number++;
 }
 
 /* ---- start ---- */
@@ -284,9 +294,7 @@ at_exit(int code, Datum arg)
 {
 	nodedb_shared->raft_latch = NULL;
 	nodedb_shared->raft_pid = 0;
-	if (rw.transport)
-		rw.transport->ops->destroy(rw.transport);
-	rw.transport = NULL;
+	raft_worker_disconnect();
 }
 
 /* ---- loop ---- */
@@ -309,7 +317,7 @@ static void
 loop(void)
 {
 	WaitEventSet *set = wait_set();
-	Transport  *set_transport = rw.transport;
+	uint32		set_transport = rw.transport_number;
 	uint64		next_tick = monotonic_ms() + TICK_MS;
 	uint64		next_status = 0;
 	uint64		next_durable = 0;
@@ -324,11 +332,11 @@ loop(void)
 
 		if (rw.ring_full)
 			timeout = Min(timeout, 1);
-		if (set_transport != rw.transport)
+		if (set_transport != rw.transport_number)
 		{
 			FreeWaitEventSet(set);
 			set = wait_set();
-			set_transport = rw.transport;
+			set_transport = rw.transport_number;
 		}
 		(void) WaitEventSetWait(set, timeout, events, lengthof(events), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

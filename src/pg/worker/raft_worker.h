@@ -18,6 +18,7 @@ typedef struct RaftWorker
 	Store	   *store;
 	Node	   *node;			/* NULL until this server is a member */
 	Transport  *transport;
+	uint32		transport_number;	/* counts transports: a new one may have an old one's address */
 	StoreIdentity identity;
 	CertifierLimits limits;
 	char		dir[MAXPGPATH];
@@ -32,6 +33,7 @@ extern RaftWorker rw;
 extern void raft_worker_start_node(const WireMember *seeds, uint32 n_seeds);	/* identity is in rw; ereports */
 extern void raft_worker_log(void *ctx, int level, const char *text);
 extern Transport *raft_worker_connect(NdNodeId self, uint64 cluster_id, uint32 incarnation, const char *listen);
+extern void raft_worker_disconnect(void);	/* NULL is fine */
 
 /* raft_worker_requests.c: backends' requests and their answers, tickets, reads, look-ups */
 extern void requests_init(void);

@@ -200,8 +200,7 @@ become_member(void)
 {
 	NdStatus	status;
 
-	rw.transport->ops->destroy(rw.transport);
-	rw.transport = NULL;
+	raft_worker_disconnect();
 	rw.transport = raft_worker_connect(cmd.join.node, cmd.cluster_id, 1, nodedb_listen);
 	memset(&rw.identity, 0, sizeof(rw.identity));
 	rw.identity.cluster_id = cmd.cluster_id;
@@ -249,8 +248,7 @@ run_join(NodedbCommand *c)
 		ask_to_join(c);
 	if (cmd.ticks_left <= 0)
 	{
-		rw.transport->ops->destroy(rw.transport);
-		rw.transport = NULL;
+		raft_worker_disconnect();
 		finish(ND_NOLEADER, "could not get an answer from a cluster at \"%s\" within %d s", cmd.address, JOIN_TRIES_MS / 1000);
 	}
 }
@@ -274,8 +272,7 @@ command_answer(void *ctx, uint64_t request_id, bool ok, const uint8_t *data, siz
 			cmd.accepted = true;
 			break;
 		case WIRE_JOIN_REFUSED:
-			rw.transport->ops->destroy(rw.transport);
-			rw.transport = NULL;
+			raft_worker_disconnect();
 			finish(ND_WRONG_CLUSTER, "%s", cmd.join.text);
 			break;
 		case WIRE_JOIN_ELSEWHERE:
@@ -405,9 +402,7 @@ command_run(void)
 		MemoryContextSwitchTo(TopMemoryContext);
 		edata = CopyErrorData();
 		FlushErrorState();
-		if (rw.transport)
-			rw.transport->ops->destroy(rw.transport);
-		rw.transport = NULL;
+		raft_worker_disconnect();
 		if (rw.store)
 			store_close(rw.store);
 		rw.store = NULL;
