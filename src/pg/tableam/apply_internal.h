@@ -1,0 +1,78 @@
+/*
+ * apply_internal.h: what apply.c (records) and apply_tuple.c (rows) share.
+ */
+#ifndef NODEDB_APPLY_INTERNAL_H
+#define NODEDB_APPLY_INTERNAL_H
+
+#include "nodedb.h"
+
+#include "access/genam.h"
+#include "access/skey.h"
+#include "executor/executor.h"
+#include "tableam/apply.h"
+#include "tableam/writeset_internal.h"
+
+/* A column's value as it stands in the body; data points into the record. */
+typedef struct WireValue
+{
+	ValueForm	form;
+	const char *data;
+	Size		len;
+} WireValue;
+
+typedef struct ApplyColumn
+{
+	Column		column;
+	FmgrInfo	input;			/* VALUE_TEXT */
+	Oid			io_param;
+	bool		has_input;
+} ApplyColumn;
+
+/* A table of the body: announced by 'R', opened at its first row. */
+typedef struct ApplyTable
+{
+	char	   *schema;
+	char	   *name;
+	uint64		n_columns;		/* as announced */
+
+	Relation	rel;			/* NULL: closed; the rest is valid only when open */
+	MemoryContext cx;
+	ResultRelInfo *result_rel;
+	EState	   *estate;
+	ApplyColumn *columns;
+	TextSettings settings;
+	TupleTableSlot *found;		/* the row that a search has found */
+	TupleTableSlot *changed;	/* its new version */
+	SnapshotData dirty;			/* the search sees rows of others that are still in doubt, to wait for them */
+
+	Relation	identity;		/* index by which rows are found; NULL: by their image */
+	IndexScanDesc scan;
+	int			n_keys;
+	ScanKeyData keys[INDEX_MAX_KEYS];
+	int			key_columns[INDEX_MAX_KEYS];	/* positions in columns */
+
+	MemoryContext batch_cx;		/* values of the rows that wait for insertion */
+	TupleTableSlot **batch;		/* cap: APPLY_BATCH_ROWS, created when needed */
+	int			n_batch;
+	int			n_batch_slots;
+	Size		batch_bytes;
+} ApplyTable;
+
+#define APPLY_BATCH_ROWS	500
+#define APPLY_BATCH_BYTES	(256 * 1024)
+
+extern void apply_table_open(ApplyTable *table);
+extern void apply_table_close(ApplyTable *table);
+
+/* Add a row to the waiting ones; true when it is time to apply_flush(). */
+extern bool apply_insert(ApplyTable *table, const WireValue *tuple);
+/* Insert the waiting rows. */
+extern void apply_flush(ApplyTable *table);
+/* Find the row by key columns or by its whole image and replace it. */
+extern void apply_update(ApplyTable *table, const WireValue *search, bool by_image, const WireValue *tuple);
+extern void apply_delete(ApplyTable *table, const WireValue *search, bool by_image);
+
+/* The body does not fit this replica: ereports. */
+extern void apply_damaged(const ApplyTable *table, const char *what) pg_attribute_noreturn();
+
+#endif

@@ -1,0 +1,421 @@
+/*
+ * apply_tuple.c: puts the rows of a body into a table: converts values, finds old versions, changes heap and indexes.
+ *
+ * Invariants:
+ * 1. Heap's own routine and the index access methods are called directly: no trigger, CHECK, domain, rule or policy is looked at. The origin did.
+ * 2. A unique index is checked all the same (the index does it itself): a duplicate here means that the replicas differ. Deferred re-checks are
+ *    not queued: the origin's constraint held at its commit.
+ * 3. A row still in doubt, of a local transaction that must lose, is waited for. DESIGN.md, section 5, rule 8, makes the wait end.
+ * 4. Exactly one row is found, by an index or byte for byte; none is damage.
+ */
+#include "apply_internal.h"
+
+#include "access/relscan.h"
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* Not the table's routine, which is ours: nothing is captured here, whatever the table's access method is. */
+static const TableAmRoutine *heap;
+
+void apply_damaged(const ApplyTable *table, const char *what)
+{
+	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+					errmsg("could not apply replicated changes to table \"%s.%s\": %s", table->schema, table->name, what)));
+}
+
+/* ---- open and close ---- */
+
+static void open_identity(ApplyTable *table)
+{
+	Oid			oid;
+
+	/* The list of indexes is what finds the primary key. */
+	list_free(RelationGetIndexList(table->rel));
+	oid = relation_identity_index(table->rel);
+	if (!OidIsValid(oid))
+		return;
+	table->identity = index_open(oid, RowExclusiveLock);
+	table->n_keys = IndexRelationGetNumberOfKeyAttributes(table->identity);
+	for (int i = 0; i < table->n_keys; i++)
+	{
+		AttrNumber	attnum = table->identity->rd_index->indkey.values[i];
+		Oid			type = table->identity->rd_opcintype[i];
+		Oid			equality = get_opfamily_member(table->identity->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+
+		if (!OidIsValid(equality))
+			elog(ERROR, "missing equality operator of index \"%s\"", RelationGetRelationName(table->identity));
+		ScanKeyInit(&table->keys[i], i + 1, BTEqualStrategyNumber, get_opcode(equality), (Datum) 0);
+		table->keys[i].sk_collation = table->identity->rd_indcollation[i];
+		for (int c = 0; c < table->n_columns; c++)
+			if (table->columns[c].column.attnum == attnum)
+				table->key_columns[i] = c;
+	}
+	table->scan = index_beginscan(table->rel, table->identity, &table->dirty, table->n_keys, 0);
+}
+
+static void open_columns(ApplyTable *table)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+	uint64		n = 0;
+
+	table->columns = palloc0(Max(table->n_columns, 1) * sizeof(ApplyColumn));
+	table->settings = TEXT_PLAIN;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		if (n < table->n_columns)
+		{
+			table->columns[n].column.attnum = att->attnum;
+			value_type_init(&table->columns[n].column.type, att->atttypid, table->cx);
+			table->settings = Max(table->settings, table->columns[n].column.type.settings);
+		}
+		n++;
+	}
+	if (n != table->n_columns)
+		apply_damaged(table, psprintf("it has " UINT64_FORMAT " columns, " UINT64_FORMAT " are expected", n, table->n_columns));
+}
+
+void apply_table_open(ApplyTable *table)
+{
+	Oid			schema = get_namespace_oid(table->schema, true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(table->name, schema) : InvalidOid;
+	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, RowExclusiveLock) : NULL;
+	MemoryContext old;
+
+	if (rel == NULL)
+		apply_damaged(table, "it does not exist");
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		apply_damaged(table, "it is no ordinary table");
+	table->cx = AllocSetContextCreate(CurrentMemoryContext, "nodedb apply table", ALLOCSET_SMALL_SIZES);
+	MemoryContextSetParent(table->cx, GetMemoryChunkContext(table));
+	old = MemoryContextSwitchTo(table->cx);
+	heap = GetHeapamTableAmRoutine();
+	table->rel = rel;
+	InitDirtySnapshot(table->dirty);
+	open_columns(table);
+	table->estate = CreateExecutorState();
+	table->result_rel = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->result_rel, rel, 0, NULL, 0);
+	ExecOpenIndices(table->result_rel, false);
+	table->found = table_slot_create(rel, &table->estate->es_tupleTable);
+	table->changed = table_slot_create(rel, &table->estate->es_tupleTable);
+	open_identity(table);
+	table->batch_cx = AllocSetContextCreate(table->cx, "nodedb apply batch", ALLOCSET_DEFAULT_SIZES);
+	table->batch = palloc(APPLY_BATCH_ROWS * sizeof(TupleTableSlot *));
+	table->n_batch = 0;
+	table->n_batch_slots = 0;
+	table->batch_bytes = 0;
+	MemoryContextSwitchTo(old);
+}
+
+void apply_table_close(ApplyTable *table)
+{
+	if (table->scan != NULL)
+		index_endscan(table->scan);
+	if (table->identity != NULL)
+		index_close(table->identity, NoLock);
+	ExecResetTupleTable(table->estate->es_tupleTable, false);
+	ExecCloseIndices(table->result_rel);
+	FreeExecutorState(table->estate);
+	table_close(table->rel, NoLock);
+	MemoryContextDelete(table->cx);
+	table->rel = NULL;
+	table->identity = NULL;
+	table->scan = NULL;
+}
+
+/* ---- values ---- */
+
+static Datum text_datum(ApplyTable *table, ApplyColumn *column, const WireValue *value)
+{
+	char	   *text = pnstrdup(value->data, value->len);
+
+	if (!column->has_input)
+	{
+		Oid			function;
+
+		/* The base type's: a domain's constraints were checked at the origin, and may have been changed since. */
+		getTypeInputInfo(column->column.type.base, &function, &column->io_param);
+		fmgr_info_cxt(function, &column->input, table->cx);
+		column->has_input = true;
+	}
+	return InputFunctionCall(&column->input, text, column->io_param, -1);
+}
+
+static Datum raw_datum(ApplyTable *table, ApplyColumn *column, const WireValue *value)
+{
+	ValueType  *type = &column->column.type;
+	char	   *copy;
+
+	if (type->len > 0 && value->len != type->len)
+		apply_damaged(table, psprintf("a value of column %d has a wrong length", column->column.attnum));
+	if (type->byval)
+	{
+		union
+		{
+			char		bytes[sizeof(Datum)];
+			Datum		align;
+		}			aligned;
+
+		memcpy(aligned.bytes, value->data, type->len);
+		return fetch_att(aligned.bytes, true, type->len);
+	}
+	if (type->len > 0)
+	{
+		copy = palloc(type->len);
+		memcpy(copy, value->data, type->len);
+	}
+	else
+	{
+		copy = palloc(value->len + VARHDRSZ);
+		SET_VARSIZE(copy, value->len + VARHDRSZ);
+		memcpy(VARDATA(copy), value->data, value->len);
+	}
+	return PointerGetDatum(copy);
+}
+
+static Datum wire_datum(ApplyTable *table, ApplyColumn *column, const WireValue *value)
+{
+	if (value->form != column->column.type.form)
+		apply_damaged(table, psprintf("column %d has another type", column->column.attnum));
+	return value->form == VALUE_RAW ? raw_datum(table, column, value) : text_datum(table, column, value);
+}
+
+/* base: the row that unchanged values are taken from; NULL when there may be none. */
+static void fill_slot(ApplyTable *table, TupleTableSlot *slot, const WireValue *tuple, TupleTableSlot *base)
+{
+	int			level = value_settings_begin(table->settings);
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, RelationGetDescr(table->rel)->natts * sizeof(bool));
+	for (uint64 i = 0; i < table->n_columns; i++)
+	{
+		int			at = table->columns[i].column.attnum - 1;
+
+		if (tuple[i].form == VALUE_UNCHANGED)
+		{
+			if (base == NULL)
+				apply_damaged(table, "a value is missing");
+			slot->tts_values[at] = base->tts_values[at];
+			slot->tts_isnull[at] = base->tts_isnull[at];
+		}
+		else if (tuple[i].form != VALUE_NULL)
+		{
+			slot->tts_values[at] = wire_datum(table, &table->columns[i], &tuple[i]);
+			slot->tts_isnull[at] = false;
+		}
+	}
+	ExecStoreVirtualTuple(slot);
+	value_settings_end(level);
+}
+
+/* ---- insertion ---- */
+
+static void insert_index_entries(ApplyTable *table, TupleTableSlot *slot, bool update)
+{
+	if (table->result_rel->ri_NumIndices == 0)
+		return;
+	slot->tts_tableOid = RelationGetRelid(table->rel);
+	list_free(ExecInsertIndexTuples(table->result_rel, slot, table->estate, update, false, NULL, NIL));
+	ResetPerTupleExprContext(table->estate);
+}
+
+bool apply_insert(ApplyTable *table, const WireValue *tuple)
+{
+	MemoryContext old;
+
+	if (table->n_batch == table->n_batch_slots)
+	{
+		old = MemoryContextSwitchTo(table->cx);
+		table->batch[table->n_batch_slots++] = table_slot_create(table->rel, &table->estate->es_tupleTable);
+		MemoryContextSwitchTo(old);
+	}
+	old = MemoryContextSwitchTo(table->batch_cx);
+	fill_slot(table, table->batch[table->n_batch++], tuple, NULL);
+	MemoryContextSwitchTo(old);
+	for (uint64 i = 0; i < table->n_columns; i++)
+		table->batch_bytes += tuple[i].len;
+	return table->n_batch == APPLY_BATCH_ROWS || table->batch_bytes >= APPLY_BATCH_BYTES;
+}
+
+void apply_flush(ApplyTable *table)
+{
+	CommandId	cid = GetCurrentCommandId(true);
+	MemoryContext old = MemoryContextSwitchTo(table->batch_cx);
+
+	if (table->n_batch == 1)
+		heap->tuple_insert(table->rel, table->batch[0], cid, 0, NULL);
+	else
+		heap->multi_insert(table->rel, table->batch, table->n_batch, cid, 0, NULL);
+	for (int i = 0; i < table->n_batch; i++)
+	{
+		insert_index_entries(table, table->batch[i], false);
+		ExecClearTuple(table->batch[i]);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(table->batch_cx);
+	table->n_batch = 0;
+	table->batch_bytes = 0;
+}
+
+/* ---- search ---- */
+
+/* Wait for the transaction that makes the found row doubtful; true: look again. */
+static bool wait_for_doubt(ApplyTable *table)
+{
+	TransactionId xid = TransactionIdIsValid(table->dirty.xmin) ? table->dirty.xmin : table->dirty.xmax;
+
+	if (!TransactionIdIsValid(xid))
+		return false;
+	XactLockTableWait(xid, NULL, NULL, XLTW_None);
+	return true;
+}
+
+static bool find_by_index(ApplyTable *table, const WireValue *search)
+{
+	int			level = value_settings_begin(table->settings);
+
+	for (int i = 0; i < table->n_keys; i++)
+	{
+		int			c = table->key_columns[i];
+
+		if (search[c].form != VALUE_RAW && search[c].form != VALUE_TEXT)
+			apply_damaged(table, "a key value is missing");
+		table->keys[i].sk_argument = wire_datum(table, &table->columns[c], &search[c]);
+	}
+	value_settings_end(level);
+	for (;;)
+	{
+		index_rescan(table->scan, table->keys, table->n_keys, NULL, 0);
+		if (!index_getnext_slot(table->scan, ForwardScanDirection, table->found))
+			return false;
+		if (!wait_for_doubt(table))
+			return true;
+		ExecClearTuple(table->found);
+	}
+}
+
+static bool image_matches(ApplyTable *table, const WireValue *search)
+{
+	for (uint64 i = 0; i < table->n_columns; i++)
+	{
+		Column	   *column = &table->columns[i].column;
+		int			at = column->attnum - 1;
+		char		scratch[8];
+		const char *data;
+		Size		len;
+
+		if (table->found->tts_isnull[at] != (search[i].form == VALUE_NULL))
+			return false;
+		if (table->found->tts_isnull[at])
+			continue;
+		if (search[i].form != column->type.form)
+			apply_damaged(table, psprintf("column %d has another type", column->attnum));
+		value_view(&column->type, table->found->tts_values[at], scratch, &data, &len);
+		if (len != search[i].len || memcmp(data, search[i].data, len) != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Byte for byte, not by the types' equality: of numeric 1.0 and 1.00 every replica must take the same (failure scenario D10). Of rows equal in
+ * all bytes any will do.
+ */
+static bool find_by_image(ApplyTable *table, const WireValue *search)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "nodedb apply search", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = CurrentMemoryContext;
+	TableScanDesc scan = table_beginscan(table->rel, &table->dirty, 0, NULL);
+	int			level = value_settings_begin(table->settings);
+	bool		found = false;
+
+	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, table->found))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(table->found);
+		MemoryContextSwitchTo(work);
+		found = image_matches(table, search);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(work);
+		if (found && wait_for_doubt(table))
+		{
+			found = false;
+			table_rescan(scan, NULL);
+		}
+	}
+	value_settings_end(level);
+	table_endscan(scan);
+	MemoryContextDelete(work);
+	return found;
+}
+
+static void find(ApplyTable *table, const WireValue *search, bool by_image, const char *op)
+{
+	if (by_image ? find_by_image(table, search) : table->identity != NULL && find_by_index(table, search))
+		return;
+	apply_damaged(table, psprintf("row of %s not found", op));
+}
+
+/* ---- update and delete ---- */
+
+/* false: a local transaction changed the row between search and change: search again. */
+static bool changed_here(ApplyTable *table, TM_Result result, const char *op)
+{
+	switch (result)
+	{
+		case TM_Ok:
+			return true;
+		case TM_Updated:
+		case TM_Deleted:
+			return false;
+		default:
+			elog(ERROR, "unexpected state %d of a row of \"%s\" at %s", result, table->name, op);
+	}
+}
+
+void apply_update(ApplyTable *table, const WireValue *search, bool by_image, const WireValue *tuple)
+{
+	TM_FailureData failure;
+	LockTupleMode mode;
+	bool		update_indexes;
+	TM_Result	result;
+
+	do
+	{
+		find(table, search, by_image, "update");
+		slot_getallattrs(table->found);
+		fill_slot(table, table->changed, tuple, table->found);
+		result = heap->tuple_update(table->rel, &table->found->tts_tid, table->changed, GetCurrentCommandId(true),
+											InvalidSnapshot, InvalidSnapshot, true, &failure, &mode, &update_indexes);
+	} while (!changed_here(table, result, "update"));
+	if (update_indexes)
+		insert_index_entries(table, table->changed, true);
+	ExecClearTuple(table->changed);
+	ExecClearTuple(table->found);
+}
+
+void apply_delete(ApplyTable *table, const WireValue *search, bool by_image)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	do
+	{
+		find(table, search, by_image, "delete");
+		result = heap->tuple_delete(table->rel, &table->found->tts_tid, GetCurrentCommandId(true), InvalidSnapshot,
+											InvalidSnapshot, true, &failure, false);
+	} while (!changed_here(table, result, "delete"));
+	ExecClearTuple(table->found);
+}
