@@ -233,20 +233,29 @@ static bool gone_from_data_groups(const Node *n, NdNodeId node)
 	return true;
 }
 
-/* Shall this member go from this group now? */
+/* Will this member go from this group, now or later? */
+static bool will_go(const NodeGroup *g, const RaftMember *m)
+{
+	const RaftMember *goal = raft_configuration_find(&g->node->goal, m->node);
+
+	if (g->id == ND_GROUP_META)
+		return is_leaving(m);
+	return goal == NULL ? m->node <= g->node->highest_seen : is_leaving(goal);
+}
+
+/* Now? */
 static bool must_go(const NodeGroup *g, const RaftMember *m)
 {
 	const Node *n = g->node;
-	const RaftMember *goal = raft_configuration_find(&n->goal, m->node);
 
-	if (g->id == ND_GROUP_META)
-		return is_leaving(m) && n->has_meta && n->meta.highest_node >= m->node && gone_from_data_groups(n, m->node);
-	if (goal == NULL)
-		return m->node <= n->highest_seen;
-	return is_leaving(goal);
+	return will_go(g, m) &&
+		(g->id != ND_GROUP_META || (n->has_meta && n->meta.highest_node >= m->node && gone_from_data_groups(n, m->node)));
 }
 
-/* A leader that must go hands over first: the group then loses no election timeout. */
+/*
+ * A leader that will go hands over first: the group then loses no election timeout. In group 0 it must: a node that was removed from a data
+ * group may never hear that its removal was committed there, so it cannot tell when group 0 may let go of it.
+ */
 static bool hand_over(NodeGroup *g, const RaftStatus *s, const RaftConfiguration *c)
 {
 	NdNodeId	best = 0;
@@ -256,7 +265,7 @@ static bool hand_over(NodeGroup *g, const RaftStatus *s, const RaftConfiguration
 	{
 		const RaftMember *m = raft_configuration_find(c, s->peers[i].node);
 
-		if (m != NULL && m->role == RAFT_VOTER && s->peers[i].active && s->peers[i].match >= match && !must_go(g, m))
+		if (m != NULL && m->role == RAFT_VOTER && s->peers[i].active && s->peers[i].match >= match && !will_go(g, m))
 		{
 			best = m->node;
 			match = s->peers[i].match;
@@ -286,10 +295,10 @@ void node__reconcile(NodeGroup *g)
 	{
 		const RaftMember *m = &c->members[i];
 
+		if (m->node == n->config.self && will_go(g, m) && hand_over(g, s, c))
+			return;
 		if (!must_go(g, m))
 			continue;
-		if (m->node == n->config.self && hand_over(g, s, c))
-			return;
 		if (m->role == RAFT_VOTER && voters(c) == 1)
 			continue;
 		*next = *c;
@@ -309,8 +318,7 @@ void node__reconcile(NodeGroup *g)
 			return;
 		}
 	for (uint32_t i = 0; i < c->n; i++)
-		if (c->members[i].role == RAFT_LEARNER && !must_go(g, &c->members[i]) && !is_leaving(&c->members[i]) &&
-			caught_up(s, c->members[i].node))
+		if (c->members[i].role == RAFT_LEARNER && !will_go(g, &c->members[i]) && caught_up(s, c->members[i].node))
 		{
 			*next = *c;
 			next->members[i].role = RAFT_VOTER;

@@ -1,0 +1,402 @@
+/*
+ * node_kit.c: see node_kit.h.
+ */
+#include "node_kit.h"
+
+#define SETTLE_MAX 200
+
+static KitNode *at(Kit *k, NdNodeId id)
+{
+	assert_in_range(id, 1, KIT_NODES);
+	return &k->nodes[id];
+}
+
+/* ---- callbacks ---- */
+
+static NdStatus on_deliver(void *ctx, const NodeDelivery *d)
+{
+	KitNode    *n = ctx;
+	KitSeen    *s = &n->seen[n->n_seen];
+
+	if (n->busy)
+		return ND_BUSY;
+	assert_true(n->n_seen < KIT_SEEN);
+	*s = (KitSeen) {
+		.group = d->group, .index = d->index, .term = d->term, .kind = d->kind, .replayed = d->replayed,
+		.has_header = d->has_header, .local = d->local, .verdict = d->verdict.kind,
+	};
+	if (d->has_header)
+	{
+		s->txn = d->header.txn;
+		s->entry_kind = d->header.kind;
+	}
+	n->n_seen++;
+	return ND_OK;
+}
+
+static void on_failed(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason)
+{
+	KitNode    *n = ctx;
+
+	(void) group;
+	(void) kind;
+	n->failures++;
+	n->outcome = outcome;
+	n->reason = reason;
+	n->failed_txn = txn;
+}
+
+static void on_read(void *ctx, NdGroupId group, uint64_t token, NdStatus status, uint64_t index)
+{
+	KitNode    *n = ctx;
+
+	(void) group;
+	n->reads++;
+	n->read_status = status;
+	n->read_index = index;
+	n->read_token = token;
+}
+
+static void on_log(void *ctx, int level, const char *text)
+{
+	KitNode    *n = ctx;
+
+	if (level == 3)
+		snprintf(n->alarm, sizeof(n->alarm), "%s", text);
+	if (getenv("KIT_LOG") != NULL)
+		fprintf(stderr, "node %u: %d %s\n", n->id, level, text);
+}
+
+static uint64_t on_applied(void *ctx, NdGroupId group)
+{
+	KitNode    *n = ctx;
+
+	return group < 8 ? n->applied[group] : 0;
+}
+
+static void on_frame(void *ctx, NdNodeId from, const uint8_t *data, size_t len)
+{
+	KitNode    *n = ctx;
+
+	node_frame(n->node, from, data, len);
+}
+
+static void on_up(void *ctx, NdNodeId peer, uint32_t incarnation)
+{
+	KitNode    *n = ctx;
+
+	node_peer_up(n->node, peer, incarnation);
+}
+
+static void on_down(void *ctx, NdNodeId peer)
+{
+	KitNode    *n = ctx;
+
+	node_peer_down(n->node, peer);
+}
+
+static void on_transport_log(void *ctx, int level, const char *text)
+{
+	on_log(ctx, level < 2 ? level : 1, text);
+}
+
+static void on_refused(void *ctx, const char *address, const char *text)
+{
+	(void) address;
+	on_log(ctx, 1, text);
+}
+
+static void on_request(void *ctx, uint64_t id, const uint8_t *data, size_t len)
+{
+	(void) ctx;
+	(void) id;
+	(void) data;
+	(void) len;
+}
+
+static void on_answer(void *ctx, uint64_t id, bool ok, const uint8_t *data, size_t len)
+{
+	(void) ok;
+	on_request(ctx, id, data, len);
+}
+
+/* ---- life ---- */
+
+Kit *kit_new(uint32_t n_data_groups)
+{
+	Kit		   *k = calloc(1, sizeof(*k));
+
+	assert_non_null(k);
+	k->hub = loopback_hub_create();
+	assert_non_null(k->hub);
+	k->n_groups = n_data_groups;
+	k->config = (NodeConfig) {
+		.cluster_id = 42, .tick_ms = 10, .election_ticks = KIT_ELECTION, .heartbeat_ticks = 2,
+		.append_bytes_max = 1 << 20, .inflight_max = 16, .inflight_bytes_max = 4 << 20, .uncommitted_bytes_max = 16 << 20,
+		.certifier = {.keys_max = 1000, .ids_max = 1000}, .checkpoint_every = 16, .seed = 1,
+	};
+	for (NdNodeId id = 1; id <= KIT_NODES; id++)
+	{
+		k->nodes[id].kit = k;
+		k->nodes[id].id = id;
+	}
+	return k;
+}
+
+void kit_free(Kit *k)
+{
+	for (NdNodeId id = 1; id <= KIT_NODES; id++)
+	{
+		kit_stop(k, id, false);
+		if (k->nodes[id].disk != NULL)
+			memvfs_destroy(k->nodes[id].disk);
+		free(k->nodes[id].seen);
+	}
+	loopback_hub_destroy(k->hub);
+	free(k);
+}
+
+NodeMember kit_member(NdNodeId id)
+{
+	NodeMember	m = {.node = id, .role = RAFT_VOTER, .host_id = 1000 + id};
+
+	snprintf(m.name, sizeof(m.name), "node%u", id);
+	snprintf(m.address, sizeof(m.address), "host%u:1", id);
+	return m;
+}
+
+void kit_open(Kit *k, NdNodeId id)
+{
+	KitNode    *n = at(k, id);
+	StoreConfig config = {
+		.dir = "log", .cluster_id = 42, .node = id, .segment_bytes = 1 << 20, .cache_bytes = 1 << 20,
+		.record_bytes_max = 9 << 20,
+	};
+	char		error[256] = "";
+
+	if (n->store != NULL)
+		return;
+	if (n->disk == NULL)
+		n->disk = memvfs_create();
+	assert_non_null(n->disk);
+	if (store_open(memvfs_vfs(n->disk), &config, &n->store, error, sizeof(error)) != ND_OK)
+		fail_msg("store_open: %s", error);
+}
+
+void kit_start(Kit *k, NdNodeId id)
+{
+	KitNode    *n = at(k, id);
+	NodeCallbacks callbacks = {.deliver = on_deliver, .proposal_failed = on_failed, .read_done = on_read, .log = on_log, .ctx = n};
+	TransportCallbacks calls = {
+		.frame = on_frame, .peer_up = on_up, .peer_down = on_down, .refused = on_refused, .request = on_request, .answer = on_answer,
+		.log = on_transport_log, .ctx = n,
+	};
+	TransportConfig transport = {.cluster_id = 42, .self = id};
+	NodeMember	self = kit_member(id);
+	char		error[256] = "";
+
+	assert_null(n->node);
+	kit_open(k, id);
+	free(n->seen);
+	n->seen = calloc(KIT_SEEN, sizeof(*n->seen));
+	assert_non_null(n->seen);
+	n->n_seen = 0;
+	n->incarnation++;
+	k->config.self = id;
+	k->config.incarnation = n->incarnation;
+	if (node_create(&k->config, n->store, &callbacks, on_applied, &n->node, error, sizeof(error)) != ND_OK)
+		fail_msg("node_create: %s", error);
+	transport.incarnation = n->incarnation;
+	transport.listen = self.address;
+	assert_int_equal(loopback_create(k->hub, &transport, &calls, &n->transport), ND_OK);
+	node_set_transport(n->node, n->transport);
+}
+
+void kit_stop(Kit *k, NdNodeId id, bool crash)
+{
+	KitNode    *n = at(k, id);
+
+	if (n->node != NULL)
+	{
+		node_destroy(n->node);
+		n->transport->ops->destroy(n->transport);
+		n->node = NULL;
+		n->transport = NULL;
+	}
+	if (n->store != NULL)
+		store_close(n->store);
+	n->store = NULL;
+	if (crash)
+		memvfs_crash(n->disk, id);
+}
+
+Kit *kit_cluster(uint32_t n_nodes, uint32_t n_data_groups)
+{
+	Kit		   *k = kit_new(n_data_groups);
+	RaftConfiguration *c = calloc(1, sizeof(*c));
+
+	assert_non_null(c);
+	for (NdNodeId id = 1; id <= n_nodes; id++)
+	{
+		c->n = n_nodes;
+		for (NdNodeId m = 1; m <= n_nodes; m++)
+		{
+			NodeMember	member = kit_member(m);
+
+			assert_int_equal(wire_member_to_raft(&member, &c->members[m - 1]), ND_OK);
+		}
+		kit_open(k, id);
+		assert_int_equal(store_create_group(k->nodes[id].store, ND_GROUP_META, c), ND_OK);
+		for (uint32_t g = 1; g <= n_data_groups; g++)
+			assert_int_equal(store_create_group(k->nodes[id].store, g, c), ND_OK);
+		kit_start(k, id);
+	}
+	free(c);
+	return k;
+}
+
+/* ---- time ---- */
+
+void kit_settle(Kit *k)
+{
+	/* One pass is not the end of it: what one node sends, a node before it in the list reads in the next pass. Three quiet passes are. */
+	for (int pass = 0, quiet = 0; quiet < 4 && pass < SETTLE_MAX; pass++)
+	{
+		bool		more = false;
+
+		for (NdNodeId id = 1; id <= KIT_NODES; id++)
+		{
+			KitNode    *n = &k->nodes[id];
+
+			if (n->node == NULL)
+				continue;
+			n->transport->ops->poll(n->transport);
+			more |= node_work(n->node);
+			for (uint32_t i = 0; i < node_group_count(n->node); i++)
+			{
+				const char *broken = raft_check(node_raft(n->node, i));
+
+				if (broken != NULL)
+					fail_msg("node %u group %u: %s", id, i, broken);
+			}
+		}
+		quiet = more ? 0 : quiet + 1;
+	}
+}
+
+void kit_tick(Kit *k, uint32_t ticks)
+{
+	for (uint32_t t = 0; t < ticks; t++)
+	{
+		for (NdNodeId id = 1; id <= KIT_NODES; id++)
+			if (k->nodes[id].node != NULL)
+				node_tick(k->nodes[id].node);
+		kit_settle(k);
+	}
+}
+
+NdNodeId kit_leader(Kit *k, NdGroupId group)
+{
+	for (int t = 0; t < 20 * KIT_ELECTION; t++)
+	{
+		NdNodeId	leader = 0;
+		bool		agreed = true;
+
+		for (NdNodeId id = 1; id <= KIT_NODES; id++)
+			if (k->nodes[id].node != NULL && kit_role(k, id, group, id) == RAFT_VOTER)
+			{
+				NdNodeId	l = raft_leader(node_raft(k->nodes[id].node, group));
+
+				agreed = agreed && l != 0 && (leader == 0 || l == leader);
+				leader = l;
+			}
+		if (agreed && leader != 0 && k->nodes[leader].node != NULL && raft_is_leader(node_raft(k->nodes[leader].node, group)) &&
+			kit_status(k, leader, group)->raft.term_committed)
+			return leader;
+		kit_tick(k, 1);
+	}
+	return 0;
+}
+
+/* ---- clients ---- */
+
+NdBlob *kit_entry(TxnId txn, uint64_t base, uint64_t key)
+{
+	EntryKey	keys[1] = {{key, KEY_ROW_UPDATE}};
+	NdBuf		buf;
+	NdBlob	   *blob;
+
+	nd_buf_init(&buf);
+	assert_int_equal(entry_encode_header(&buf, ENTRY_TXN, 0, txn, base, keys, 1, NULL, 0), ND_OK);
+	nd_buf_bytes(&buf, "body", 4);
+	blob = nd_blob_new(buf.data, (uint32_t) buf.len);
+	assert_non_null(blob);
+	nd_buf_free(&buf);
+	return blob;
+}
+
+NdStatus kit_propose(Kit *k, NdNodeId id, NdGroupId group, uint64_t counter, uint64_t base, uint64_t key, uint32_t deadline)
+{
+	KitNode    *n = at(k, id);
+	NdBlob	   *entry = kit_entry((TxnId) {id, n->incarnation, counter}, base, key);
+	NdStatus	status = node_propose(n->node, group, entry, deadline);
+
+	nd_blob_unref(entry);
+	return status;
+}
+
+uint32_t kit_count(Kit *k, NdNodeId id, NdNodeId origin, uint64_t counter, VerdictKind verdict)
+{
+	KitNode    *n = at(k, id);
+	uint32_t	count = 0;
+
+	for (uint32_t i = 0; i < n->n_seen; i++)
+		count += n->seen[i].has_header && n->seen[i].txn.node == origin && n->seen[i].txn.incarnation == k->nodes[origin].incarnation &&
+			n->seen[i].txn.counter == counter && (verdict == VERDICT_NONE || n->seen[i].verdict == verdict);
+	return count;
+}
+
+NodeGroupStatus *kit_status(Kit *k, NdNodeId id, NdGroupId group)
+{
+	static NodeGroupStatus status;
+
+	assert_int_equal(node_group_status(at(k, id)->node, group, &status), ND_OK);
+	return &status;
+}
+
+RaftRole kit_role(Kit *k, NdNodeId id, NdGroupId group, NdNodeId of)
+{
+	const RaftMember *m = raft_configuration_find(raft_configuration(node_raft(at(k, id)->node, group)), of);
+
+	return m != NULL ? m->role : (RaftRole) -1;
+}
+
+static const KitSeen *seen_at(const KitNode *n, NdGroupId group, uint64_t index)
+{
+	for (uint32_t i = 0; i < n->n_seen; i++)
+		if (n->seen[i].group == group && n->seen[i].index == index)
+			return &n->seen[i];
+	return NULL;
+}
+
+void kit_assert_same(Kit *k)
+{
+	for (NdNodeId a = 1; a <= KIT_NODES; a++)
+		for (uint32_t i = 0; k->nodes[a].node != NULL && i < k->nodes[a].n_seen; i++)
+		{
+			const KitSeen *s = &k->nodes[a].seen[i];
+
+			for (uint32_t j = 0; j < i; j++)
+				assert_true(k->nodes[a].seen[j].group != s->group || k->nodes[a].seen[j].index < s->index);
+			for (NdNodeId b = 1; b <= KIT_NODES; b++)
+			{
+				const KitSeen *t = k->nodes[b].node != NULL ? seen_at(&k->nodes[b], s->group, s->index) : NULL;
+
+				if (t == NULL)
+					continue;
+				assert_int_equal(s->term, t->term);
+				assert_int_equal(s->kind, t->kind);
+				assert_int_equal(s->verdict, t->verdict);
+			}
+		}
+}
