@@ -54,7 +54,7 @@ static void take_sleep(void *ctx, const WireSleep *s)
 	Receiving  *r = ctx;
 	NodeGroup  *g = node__group(r->node, s->group);
 
-	if (g == NULL || !node__ready(g) || g->dirty || r->node->config.sleep_after_ticks == 0)
+	if (g == NULL || !node__ready(g) || r->node->config.sleep_after_ticks == 0)
 		return;
 	raft_status(g->raft, &r->node->scratch_status);
 	multiraft_follow(&g->sleep, &r->node->scratch_status, r->from, s->term, s->commit);
