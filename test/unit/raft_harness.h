@@ -3,7 +3,8 @@
  *
  * A disk keeps writes in order; each becomes durable when flushed (at once with autoflush). A crash drops what was not flushed.
  * Messages wait in one queue per cluster, in order of sending, until delivered, dropped or cut off.
- * After every event raft_check() of the node is looked at, and so are: one leader per term, equal committed entries everywhere.
+ * After every event raft_check() of the node is looked at, and so are: one leader per term, a leader has all that was committed before,
+ * equal committed entries everywhere, and with Harness.majority set: what is taken as committed is on that many disks.
  * What goes wrong first stands in Harness.error.
  */
 #ifndef RAFT_HARNESS_H
@@ -47,8 +48,7 @@ typedef struct HNode
 	bool		autoflush;
 	uint64_t	commit;
 	uint64_t	lives;
-	uint64_t	snapshot_needed;
-	NdNodeId	snapshot_peer;
+	bool		snapshot_needed[H_NODES];	/* by peer */
 	RaftReadState reads[64];
 	uint32_t	n_reads;
 } HNode;
@@ -68,6 +68,7 @@ typedef struct Harness
 		uint64_t	checksum;
 	}			committed[H_LOG];
 	uint64_t	max_commit;
+	uint32_t	majority;		/* disks that must hold a committed entry; 0 = not looked at */
 	uint32_t	largest_append;	/* entries */
 	NdStatus	read_status;	/* what the log's reader says; ND_OK reads */
 	char		error[256];
@@ -222,6 +223,9 @@ H_UNUSED void h_check(Harness *h, NdNodeId id)
 	{
 		if (h->leader_of[s.term] != 0 && h->leader_of[s.term] != id)
 			h_fail(h, id, "two leaders in one term");
+		for (uint64_t i = s.first_index; h->leader_of[s.term] == 0 && i <= h->max_commit; i++)
+			if (h->committed[i].term != 0 && raft_term_of(node->raft, i) != h->committed[i].term)
+				h_fail(h, id, "a leader without an entry that was committed before");
 		h->leader_of[s.term] = id;
 	}
 }
@@ -229,6 +233,19 @@ H_UNUSED void h_check(Harness *h, NdNodeId id)
 H_UNUSED uint64_t h_sum(const RaftEntry *e)
 {
 	return nd_checksum(e->payload == NULL ? "" : (const char *) e->payload->data, e->payload == NULL ? 0 : e->payload->len, e->kind);
+}
+
+H_UNUSED uint32_t h_disks_with(const Harness *h, uint64_t index, uint64_t term)
+{
+	uint32_t	n = 0;
+
+	for (NdNodeId id = 1; id < H_NODES; id++)
+	{
+		const HNode *node = &h->nodes[id];
+
+		n += index < node->first || (index <= node->disk_last && node->disk[index].term == term);
+	}
+	return n;
 }
 
 /* State machine safety: what one node takes as committed at an index, all do. */
@@ -243,6 +260,8 @@ H_UNUSED void h_committed(Harness *h, NdNodeId id, uint64_t commit)
 			if (h->committed[i].term != 0 &&
 				(h->committed[i].term != node->log[i].term || h->committed[i].checksum != h_sum(&node->log[i])))
 				h_fail(h, id, "different entries committed at one index");
+			if (h->committed[i].term == 0 && h_disks_with(h, i, node->log[i].term) < h->majority)
+				h_fail(h, id, "committed without a majority of disks");
 			h->committed[i].term = node->log[i].term;
 			h->committed[i].checksum = h_sum(&node->log[i]);
 		}
@@ -331,10 +350,7 @@ H_UNUSED bool h_update(Harness *h, NdNodeId id)
 	for (uint32_t i = 0; i < u.n_reads && node->n_reads < 64; i++)
 		node->reads[node->n_reads++] = u.reads[i];
 	if (u.snapshot_needed_index != 0)
-	{
-		node->snapshot_needed = u.snapshot_needed_index;
-		node->snapshot_peer = u.snapshot_peer;
-	}
+		node->snapshot_needed[u.snapshot_peer] = true;
 	h_committed(h, id, u.commit);
 	raft_update_done(node->raft);
 	h_check(h, id);
@@ -489,6 +505,69 @@ H_UNUSED void h_crash(Harness *h, NdNodeId id)
 		free(node->writes[i].after);
 	}
 	node->n_writes = 0;
+}
+
+/* The driver truncates entries below first. */
+H_UNUSED void h_compact(Harness *h, NdNodeId id, uint64_t first)
+{
+	HNode	   *node = &h->nodes[id];
+
+	if (first <= node->first || first > node->disk_last + 1 || raft_compacted(node->raft, first) != ND_OK)
+		return;
+	for (uint64_t i = node->first; i < first; i++)
+		if (node->disk[i].kind == RAFT_ENTRY_CONFIG)
+			raft_configuration_decode(node->disk[i].payload->data, node->disk[i].payload->len, &node->bootstrap);
+	node->prev_term = node->disk[first - 1].term;
+	node->first = first;
+	h_check(h, id);
+}
+
+/* A snapshot that `from` announced gets to its peer and is installed. False: it is not wanted there. */
+H_UNUSED bool h_snapshot(Harness *h, NdNodeId from)
+{
+	HNode	   *source = &h->nodes[from];
+	NdNodeId	to = 1;
+	HNode	   *node;
+	RaftConfiguration *c;
+	RaftStatus	s;
+	uint64_t	index;
+	bool		ok = false;
+
+	raft_status(source->raft, &s);
+	index = s.commit < s.durable_index ? s.commit : s.durable_index;
+	while (to < H_NODES - 1 && !source->snapshot_needed[to])
+		to++;
+	if (!source->snapshot_needed[to])
+		return false;
+	source->snapshot_needed[to] = false;
+	node = &h->nodes[to];
+	c = h_alloc(sizeof(RaftConfiguration));
+	*c = source->bootstrap;
+	for (uint64_t i = source->first; i <= index; i++)
+		if (source->log[i].kind == RAFT_ENTRY_CONFIG)
+			raft_configuration_decode(source->log[i].payload->data, source->log[i].payload->len, c);
+	if (node->raft != NULL && !h->cut[from][to])
+	{
+		while (node->n_writes > 0)
+			h_flush_one(h, to);
+		while (h_update(h, to))
+			while (node->n_writes > 0)
+				h_flush_one(h, to);
+		ok = raft_snapshot_installed(node->raft, index, raft_term_of(source->raft, index), c) == ND_OK;
+	}
+	if (ok)
+	{
+		node->first = index + 1;
+		node->prev_term = raft_term_of(source->raft, index);
+		node->last = node->disk_last = index;
+		node->bootstrap = *c;
+		node->commit = index;
+	}
+	free(c);
+	h_check(h, to);
+	raft_snapshot_sent(source->raft, to, ok);
+	h_check(h, from);
+	return ok;
 }
 
 H_UNUSED void h_member(RaftConfiguration *c, NdNodeId node, RaftRole role)

@@ -109,9 +109,21 @@ static void become_candidate(Raft *r, bool transfer)
 	}
 }
 
+/*
+ * A voter of the configuration in effect, or of the one before while the newest is uncommitted: the leader that removes itself from a
+ * pair may hold the only copy of that change, and the other could not win against its log (thesis, 4.2.2). Its own vote counts only
+ * when it is a voter of the newest.
+ */
+bool raft__may_campaign(const Raft *r)
+{
+	const RaftMember *before = raft_configuration_find(&r->config_prev, r->cfg.self);
+
+	return r->self_voter || (r->config.index > r->commit && before != NULL && before->role == RAFT_VOTER);
+}
+
 void raft__campaign(Raft *r, bool transfer)
 {
-	if (!r->self_voter || r->term >= RAFT_NUMBER_MAX)
+	if (!raft__may_campaign(r) || r->term >= RAFT_NUMBER_MAX)
 		return;
 	if (transfer)
 	{

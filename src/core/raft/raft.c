@@ -126,7 +126,7 @@ NdStatus raft_tick(Raft *r)
 		raft__age_reads(r);
 		r->election_elapsed++;
 		/* A lone voter has nobody to wait for. A candidate whose vote is not on its disk yet has asked nobody: it does not ask again. */
-		if (r->self_voter && (r->election_elapsed >= r->election_timeout || (r->n_voters == 1 && r->state == RAFT_FOLLOWER)) &&
+		if ((r->election_elapsed >= r->election_timeout || (r->self_voter && r->n_voters == 1 && r->state == RAFT_FOLLOWER)) &&
 			!(r->state == RAFT_CANDIDATE && r->self_ballot == BALLOT_NONE))
 			raft__campaign(r, false);
 	}

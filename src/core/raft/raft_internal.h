@@ -226,6 +226,7 @@ uint64_t	raft__quorum_value(const Raft *r, uint64_t own, uint64_t (*get) (const 
 /* election.c */
 void		raft__reset_timeout(Raft *r);
 void		raft__become_follower(Raft *r, uint64_t term, NdNodeId leader);
+bool		raft__may_campaign(const Raft *r);
 void		raft__campaign(Raft *r, bool transfer);	/* pre-vote; transfer: at once */
 void		raft__own_vote_durable(Raft *r);
 bool		raft__hears_leader(const Raft *r);

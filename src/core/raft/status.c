@@ -174,7 +174,7 @@ const char *raft_check(const Raft *r)
 		return "a transfer without a leader";
 	if (r->state == RAFT_CANDIDATE && r->vote != r->cfg.self)
 		return "a candidate that did not vote for itself";
-	if ((r->state == RAFT_CANDIDATE || r->state == RAFT_PRECANDIDATE) && (r->leader != 0 || !r->self_voter))
+	if ((r->state == RAFT_CANDIDATE || r->state == RAFT_PRECANDIDATE) && (r->leader != 0 || !raft__may_campaign(r)))
 		return "a candidate that has a leader or no vote";
 	wrong = check_peers(r);
 	if (wrong == NULL && r->state == RAFT_LEADER)
