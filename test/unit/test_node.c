@@ -439,6 +439,26 @@ static void test_nothing_before_the_disk(void **state)
 	kit_free(k);
 }
 
+/* A vote that is not on its voter's disk elects nobody. */
+static void test_no_vote_before_the_disk(void **state)
+{
+	Kit		   *k = kit_cluster(3, 1);
+	NdNodeId	leader = kit_leader(k, 1);
+	NdNodeId	candidate = leader % 3 + 1;
+	NdNodeId	voter = 6 - leader - candidate;
+
+	(void) state;
+	kit_stop(k, leader, false);
+	memvfs_set_manual(k->nodes[voter].disk, true);
+	kit_tick(k, 6 * KIT_ELECTION);
+	assert_false(raft_is_leader(node_raft(k->nodes[candidate].node, 1)));
+	assert_false(raft_is_leader(node_raft(k->nodes[voter].node, 1)));
+	memvfs_complete(k->nodes[voter].disk);
+	memvfs_set_manual(k->nodes[voter].disk, false);
+	assert_int_not_equal(kit_leader(k, 1), 0);
+	kit_free(k);
+}
+
 /* A killed leader's connections break: the others do not wait for an election timeout. */
 static void test_fast_fail_over(void **state)
 {
@@ -526,6 +546,7 @@ int main(void)
 		cmocka_unit_test(test_slow_member_holds_the_log),
 		cmocka_unit_test(test_failing_disk_stops_the_node),
 		cmocka_unit_test(test_nothing_before_the_disk),
+		cmocka_unit_test(test_no_vote_before_the_disk),
 		cmocka_unit_test(test_fast_fail_over),
 		cmocka_unit_test(test_large_entries),
 		cmocka_unit_test(test_garbage_frames),
