@@ -48,12 +48,14 @@ NdStatus store_open(Vfs *vfs, const StoreConfig *config, Store **out, char *erro
 		st = store__recover(s, error, error_len);
 	if (st == ND_OK)
 	{
-		store__segment_maintain(s);
-		if (s->failed != ND_OK)
+		st = store__begin(s);
+		if (st == ND_OK)
 		{
+			store__segment_maintain(s);
 			st = s->failed;
-			snprintf(error, error_len, "could not prepare a segment in %s: %s", s->dir, nd_status_text(st));
 		}
+		if (st != ND_OK)
+			snprintf(error, error_len, "could not begin to write in %s: %s", s->dir, nd_status_text(st));
 	}
 	if (st != ND_OK)
 	{

@@ -17,11 +17,12 @@
  *     flush: a valid batch header of flush k + 1 proves that flush k was finished once, and if it cannot be read now it is damaged.
  * (b) A batch header carries segment number, offset and flush number below its own checksum; the body has a checksum of its own in the
  *     header. So neither the old contents of a recycled file (another segment number) nor a batch at a wrong place are taken for new ones.
- * (c) Before it accepts writes, recovery makes durable that no sector behind the cut starts with a valid batch header of its segment. A batch
- *     is valid only with its header, and a new header at the same place says what the body must be: so what a torn flush left
- *     behind can never be mistaken for a part of a later flush, even one with the same number. A crash while this is done leaves a flush
- *     that is still torn: wiping a header makes no flush complete.
+ * (c) Before it accepts writes, recovery ends the log with a complete and durable flush of its own (a STORE_OPEN record, one sector), at
+ *     the place where the torn one began and with its number, k + 1. So whatever the torn flush left behind has a number that has passed, and can
+ *     never be taken for a part of a later flush. A crash while this is done leaves a flush that is still torn, or the whole sector.
  * (d) A flush counts only when its last part is there: it is recovered whole or not at all.
+ * (e) What can be read may still not be durable: the process, not the machine, died between write and fdatasync, or an fdatasync failed and
+ *     the kernel dropped the dirty marks. By (a) that concerns the last flush only: recovery writes it once more, at the same place, and syncs.
  *
  * Integers are little-endian. The first 512 bytes keep their layout in all future formats.
  */
@@ -64,7 +65,8 @@ typedef enum StoreRecordKind
 	STORE_CHECKPOINT = 6,		/* index: of the checkpoint; payload: opaque */
 	STORE_RESET = 7,			/* index, term: the log begins behind them; a CONFIGURATION and a CHECKPOINT follow */
 	STORE_CONFIGURATION = 8,	/* payload: the encoded configuration in effect, index: of it; all others are forgotten */
-	STORE_STATE = 9				/* all small state of a group, at the beginning of a segment (store_write.c) */
+	STORE_OPEN = 9,				/* a process began to write here */
+	STORE_STATE = 10				/* all small state of a group, at the beginning of a segment (store_write.c) */
 } StoreRecordKind;
 
 typedef struct StoreRecord

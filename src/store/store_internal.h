@@ -190,6 +190,8 @@ NdStatus	store__reserve(Store *s, uint64_t bytes, bool small);
 StoreSlot	store__emit(Store *s, const StoreRecord *r, const void *payload);
 const uint8_t *store__buffered(const Store *s, const StoreSlot *at);	/* bytes of a record not durable yet, or NULL */
 NdStatus	store__fail(Store *s, NdStatus why);
+/* After recovery: the flush with which this process begins, blocking (argument (c) of store_format.h). */
+NdStatus	store__begin(Store *s);
 
 typedef struct StoreState
 {

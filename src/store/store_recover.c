@@ -3,7 +3,7 @@
  *
  * Three steps. Scan: walk the batches of all segments in order, collect the parts of a flush, apply their records when the last part is
  * there; whatever does not fit is either the torn last flush or damage (the argument stands in store_format.h). Judge: every live entry
- * and checkpoint must have a place. Wipe: make sure that nothing behind the cut can ever be taken for a batch again.
+ * and checkpoint must have a place. Settle: write the last flush once more; store_open() then ends the log with a flush of its own.
  * Writes nothing before the scan has shown that there is no damage. A crash at any point leaves files of which the same comes out.
  */
 #include "store_internal.h"
@@ -42,6 +42,9 @@ typedef struct Scan
 	/* Behind the last batch taken: what is called damaged if a later flush turns up in another segment. */
 	StoreSegment *broken;
 	uint64_t	broken_at;
+	Staged	   *last;			/* parts of the last complete flush, without bodies */
+	uint32_t	n_last;
+	uint32_t	cap_last;
 	uint8_t    *buffer;			/* SCAN_BYTES */
 } Scan;
 
@@ -201,6 +204,8 @@ static NdStatus apply_record(Store *s, const StoreRecord *r, const uint8_t *payl
 		return apply_state(s, r, payload);
 	if (r->kind == STORE_GROUP)
 		return apply_group(s, r, payload);
+	if (r->kind == STORE_OPEN)
+		return ND_OK;
 	if (g == NULL)
 		return ND_DAMAGED;
 	switch (r->kind)
@@ -272,16 +277,29 @@ static void staged_clear(Scan *c)
 	c->n_staged = 0;
 }
 
+/* The staged flush is complete: apply it, and remember where its parts are. */
 static NdStatus staged_apply(Scan *c)
 {
-	NdStatus	st = ND_OK;
+	Staged	   *parts = c->staged;
+	uint32_t	cap = c->cap_staged;
 
-	for (uint32_t k = 0; k < c->n_staged && st == ND_OK; k++)
-		st = apply_part(c, &c->staged[k]);
-	if (c->n_staged > 0)
-		c->good_seq = c->staged_seq;
-	staged_clear(c);
-	return st;
+	for (uint32_t k = 0; k < c->n_staged; k++)
+	{
+		NdStatus	st = apply_part(c, &parts[k]);
+
+		if (st != ND_OK)
+			return st;
+		nd_free(parts[k].body);
+		parts[k].body = NULL;
+	}
+	c->good_seq = c->staged_seq;
+	c->n_last = c->n_staged;
+	c->n_staged = 0;
+	c->staged = c->last;
+	c->cap_staged = c->cap_last;
+	c->last = parts;
+	c->cap_last = cap;
+	return ND_OK;
 }
 
 static NdStatus staged_add(Scan *c, StoreSegment *segment, uint64_t offset, uint8_t *body, uint64_t len)
@@ -315,43 +333,28 @@ static bool continues(const Scan *c, const StoreBatchHeader *h, bool behind_hole
 	return c->n_staged == 0 && h->flush_seq == c->good_seq + 1 && h->part == 0;
 }
 
-/* Headers of this segment at sector boundaries from offset on: is one of a flush later than the torn one? Or (wipe) make them invalid. */
-static NdStatus scan_rest(Scan *c, StoreSegment *segment, uint64_t offset, bool wipe)
+/* Headers of this segment at sector boundaries from offset on, where a batch cannot be read: is one of a flush later than the torn one? */
+static NdStatus scan_rest(Scan *c, StoreSegment *segment, uint64_t offset)
 {
-	Store	   *s = c->s;
-	uint8_t		zeros[STORE_SECTOR] = {0};
 	uint64_t	from = offset;
-	bool		wiped = false;
-	VfsFile    *f = NULL;
-	NdStatus	st = store__segment_open(s, segment, &f);
 
-	while (st == ND_OK && offset + STORE_BATCH_HEADER <= segment->bytes)
+	for (; offset + STORE_BATCH_HEADER <= segment->bytes; offset += SCAN_BYTES)
 	{
 		size_t		len = segment->bytes - offset < SCAN_BYTES ? (size_t) (segment->bytes - offset) : SCAN_BYTES;
+		NdStatus	st = read_at(c, segment, offset, c->buffer, len);
 
-		st = read_at(c, segment, offset, c->buffer, len);
 		if (st != ND_OK)
 			return st;
-		for (size_t at = 0; at + STORE_BATCH_HEADER <= len && st == ND_OK; at += STORE_SECTOR)
+		for (size_t at = 0; at + STORE_BATCH_HEADER <= len; at += STORE_SECTOR)
 		{
 			StoreBatchHeader h;
 
-			if (!store__batch_header_decode(c->buffer + at, segment->number, offset + at, &h))
-				continue;
-			if (!wipe)
-			{
-				if (h.flush_seq > torn_seq(c) && !MUTANT(STORE_CUT_DAMAGE))
-					return damaged(c, segment, from, "damaged batch");
-				continue;
-			}
-			st = s->vfs->ops->write(s->vfs, f, offset + at, zeros, sizeof(zeros));
-			wiped = true;
+			if (store__batch_header_decode(c->buffer + at, segment->number, offset + at, &h) && h.flush_seq > torn_seq(c) &&
+				!MUTANT(STORE_CUT_DAMAGE))
+				return damaged(c, segment, from, "damaged batch");
 		}
-		offset += SCAN_BYTES;
 	}
-	if (st == ND_OK && wiped)
-		st = s->vfs->ops->sync(s->vfs, f);
-	return st == ND_OK ? ND_OK : say(c, st, "could not prepare the log for writing: %s", nd_status_text(st));
+	return ND_OK;
 }
 
 static NdStatus scan_segment(Scan *c, uint32_t k)
@@ -376,7 +379,7 @@ static NdStatus scan_segment(Scan *c, uint32_t k)
 			break;
 		if (!continues(c, &h, behind_hole))
 		{
-			if (h.flush_seq != torn_seq(c) && !MUTANT(STORE_CUT_DAMAGE))
+			if (h.flush_seq > torn_seq(c) && !MUTANT(STORE_CUT_DAMAGE))
 				return damaged(c, c->broken ? c->broken : segment, c->broken ? c->broken_at : offset, "damaged batch");
 			break;
 		}
@@ -396,10 +399,11 @@ static NdStatus scan_segment(Scan *c, uint32_t k)
 			st = staged_apply(c);
 		if (st == ND_OK)
 			st = staged_add(c, segment, offset, body, h.body_len);
-		else
-			nd_free(body);
 		if (st != ND_OK)
+		{
+			nd_free(body);
 			return st;
+		}
 		if (segment->first_seq == 0)
 			segment->first_seq = h.flush_seq;
 		c->must_complete = c->must_complete || behind_hole;
@@ -423,7 +427,7 @@ static NdStatus scan_segment(Scan *c, uint32_t k)
 	/* a segment goes only when its successor has begun, so behind a hole there must be a batch */
 	if (behind_hole)
 		return damaged(c, segment, STORE_SEGMENT_HEADER, "damaged batch");
-	return scan_rest(c, segment, offset, false);
+	return scan_rest(c, segment, offset);
 }
 
 /* ---- files ---- */
@@ -580,6 +584,56 @@ static NdStatus judge(Scan *c)
 	return ND_OK;
 }
 
+/* ---- settling ---- */
+
+/* Argument (e) of store_format.h: what the last flush wrote is readable; now it becomes durable, whatever happened before. */
+static NdStatus rewrite_part(Scan *c, const Staged *part)
+{
+	Store	   *s = c->s;
+	uint64_t	len = STORE_BATCH_HEADER + part->len;
+	uint8_t    *bytes = nd_alloc(len);
+	VfsFile    *f;
+	NdStatus	st;
+
+	if (bytes == NULL)
+		return say(c, ND_NOMEM, "could not recover the log: out of memory");
+	st = read_at(c, part->segment, part->offset, bytes, len);
+	if (st == ND_OK)
+		st = store__segment_open(s, part->segment, &f);
+	if (st == ND_OK)
+		st = s->vfs->ops->write(s->vfs, f, part->offset, bytes, len);
+	if (st == ND_OK)
+		st = s->vfs->ops->sync(s->vfs, f);
+	nd_free(bytes);
+	return st;
+}
+
+static NdStatus settle(Scan *c)
+{
+	Store	   *s = c->s;
+	NdStatus	st = s->vfs->ops->sync_dir(s->vfs, s->dir);	/* names of files that were made just before the end */
+
+	for (uint32_t k = 0; k < c->n_last && st == ND_OK; k++)
+		st = rewrite_part(c, &c->last[k]);
+	/* a spare one that was made larger: its size may not be durable, so it gets the usual size again */
+	for (uint32_t k = s->current + 1; k < s->n_segments && st == ND_OK; k++)
+	{
+		StoreSegment *segment = s->segments[k];
+		VfsFile    *f;
+
+		segment->first_seq = 0;
+		if (segment->bytes <= s->segment_bytes)
+			continue;
+		st = store__segment_open(s, segment, &f);
+		if (st == ND_OK)
+			st = s->vfs->ops->truncate(s->vfs, f, s->segment_bytes);
+		if (st == ND_OK)
+			st = s->vfs->ops->sync(s->vfs, f);
+		segment->bytes = s->segment_bytes;
+	}
+	return st == ND_OK ? ND_OK : say(c, st, "could not prepare the log in %s for writing: %s", s->dir, nd_status_text(st));
+}
+
 static NdStatus scan_all(Scan *c)
 {
 	Store	   *s = c->s;
@@ -600,13 +654,7 @@ static NdStatus scan_all(Scan *c)
 	s->end = c->any ? c->good_end : STORE_SEGMENT_HEADER;
 	s->durable_seq = c->good_seq;
 	s->gather_seq = c->good_seq + 1;
-	for (uint32_t k = s->current; k < s->n_segments && st == ND_OK; k++)
-	{
-		st = scan_rest(c, s->segments[k], k == s->current ? s->end : STORE_SEGMENT_HEADER, true);
-		if (k > s->current)
-			s->segments[k]->first_seq = 0;
-	}
-	return st;
+	return settle(c);
 }
 
 NdStatus store__recover(Store *s, char *error, size_t error_len)
@@ -628,6 +676,7 @@ NdStatus store__recover(Store *s, char *error, size_t error_len)
 	}
 	staged_clear(&c);
 	nd_free(c.staged);
+	nd_free(c.last);
 	nd_free(c.buffer);
 	return st;
 }

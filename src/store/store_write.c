@@ -553,6 +553,31 @@ NdStatus store_flush_start(Store *s, uint64_t *flush_seq)
 	return ND_OK;
 }
 
+NdStatus store__begin(Store *s)
+{
+	StoreRecord r = {.kind = STORE_OPEN};
+	StorePart  *part;
+	VfsFile    *f;
+	NdStatus	st = store__reserve(s, store__record_bytes(0), true);
+
+	if (st != ND_OK)
+		return st;
+	store__emit(s, &r, NULL);
+	part = &s->gathering.v[0];
+	part_seal(part, 0, true, s->gather_seq);
+	st = store__segment_open(s, part->segment, &f);
+	if (st == ND_OK)
+		st = s->vfs->ops->write(s->vfs, f, part->offset, part->data, store__round_up(part->len, STORE_SECTOR));
+	if (st == ND_OK)
+		st = s->vfs->ops->sync(s->vfs, f);
+	if (st != ND_OK)
+		return store__fail(s, st);
+	s->end = store__round_up(part->offset + part->len, STORE_SECTOR);
+	s->gathering.n = 0;
+	s->durable_seq = s->gather_seq++;
+	return ND_OK;
+}
+
 NdStatus store_flush_poll(Store *s, uint64_t *durable_seq)
 {
 	NdStatus	st;
