@@ -12,7 +12,7 @@
 
 void store__segment_path(const char *dir, uint64_t number, const char *suffix, char out[STORE_PATH_MAX])
 {
-	snprintf(out, STORE_PATH_MAX, "%s/%016llx.%s", dir, (unsigned long long) number, suffix);
+	snprintf(out, STORE_PATH_MAX, "%.980s/%016llx.%.8s", dir, (unsigned long long) number, suffix);
 }
 
 bool store__segment_number(const char *name, uint64_t *number)
