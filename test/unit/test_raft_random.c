@@ -24,6 +24,8 @@ typedef struct Run
 	NdRandom	random;
 	bool		changes;		/* membership changes, else durable majorities are counted */
 	uint32_t	n;
+	bool		churn;			/* leaders are cut off and followers stand again and again */
+	uint32_t	flushes;		/* percent of the events that have the disk's turn: slow disks have few */
 	uint64_t	asked_at[65536];	/* by context: what was committed when the read was asked */
 	uint64_t	contexts;
 } Run;
@@ -140,7 +142,17 @@ static void event(Run *r)
 	else if (what < 55)
 		h_update(h, id);
 	else if (what < 68)
-		h_flush_one(h, id);
+	{
+		if (below(r, 100) < r->flushes)
+			h_flush_one(h, id);
+		else if (r->churn && below(r, 10) == 0)
+		{
+			if (raft_is_leader(node->raft))
+				h_isolate(h, id, true);
+			raft_campaign(node->raft);
+			h_check(h, id);
+		}
+	}
 	else if (what < 78)
 		h_tick(h, id, 1);
 	else if (what < 92)
@@ -223,6 +235,8 @@ static bool run(uint64_t seed, char *error, size_t error_len, uint64_t *committe
 	r->h.config.inflight_bytes_max = 20 + below(r, 400);
 	r->h.config.uncommitted_bytes_max = 200 + below(r, 1000);
 	r->h.config.election_ticks = 3 + below(r, 8);
+	r->churn = below(r, 2) == 0;
+	r->flushes = 20 + below(r, 81);
 	r->changes = below(r, 2) == 0;
 	r->n = sizes[below(r, 8)];
 	r->h.majority = r->changes ? 0 : r->n / 2 + 1;

@@ -170,11 +170,15 @@ void raft__handle_heartbeat(Raft *r, const RaftMessage *m)
 	raft__send_dependent(r, &reply);
 }
 
-/* An announcement: the driver fetches the data and says raft_snapshot_installed(). */
+/*
+ * An announcement: the driver fetches the data and says raft_snapshot_installed(). What it would cover is committed and in the leader's
+ * log, so when our log has its last entry we match up to there and need no snapshot: an acknowledgement that got lost made it look so.
+ */
 void raft__handle_snapshot(Raft *r, const RaftMessage *m)
 {
-	if (m->index > r->commit)
+	if (m->index > r->log.last || (m->index > r->commit && raft__term(&r->log, m->index) != m->log_term))
 		return;
+	raft__advance_commit(r, m->index);
 	r->matched = raft__max(r->matched, r->commit);
 	raft__acknowledge(r, true);
 }
