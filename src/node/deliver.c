@@ -174,12 +174,18 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 		d->verdict = g->held_verdict;
 	else if (!(d->replayed && MUTANT(NODE_SKIP_REPLAYED_VERDICT)))
 	{
+		if (d->header.n_chunks > 0 && !node__reserve_chunk_ref(g))
+			return ND_NOMEM;
 		status = certifier_certify(g->certifier, e->index, &d->header, &d->verdict);
+		if (status == ND_OK && d->header.n_chunks > 0)
+			node__note_chunks(g, e->index, &d->header);
 		if (status == ND_INVALID)
 		{
 			d->has_header = false;
 			status = ND_OK;
 		}
+		if (status == ND_OK && d->header.kind == ENTRY_TXN && d->verdict.kind == VERDICT_COMMIT)
+			node__need_chunks(g, e->index, &d->header);
 		/* It will be delivered, however late: from now on its deadline must not answer it a second time. */
 		if (status == ND_OK && d->local)
 			node__answered(g, &d->header);

@@ -136,6 +136,20 @@ typedef struct FlushMark
 	uint64_t	checkpoint;		/* 0: none */
 } FlushMark;
 
+/* Chunks that the tables may still need: of TXNs up to `until`, none below `floor`. */
+typedef struct ChunkNeed
+{
+	uint64_t	floor;			/* 0: none */
+	uint64_t	until;
+} ChunkNeed;
+
+/* A delivered TXN and the first chunk that it names. */
+typedef struct ChunkRef
+{
+	uint64_t	txn_index;
+	uint64_t	chunk_index;
+} ChunkRef;
+
 struct NodeGroup
 {
 	Node	   *node;
@@ -179,8 +193,13 @@ struct NodeGroup
 	uint64_t	candidate_index;	/* saved, not stored before the tables are durably there; 0: none */
 	NdBuf		candidate;
 	uint64_t	checkpoint;		/* stored and durable */
+	ChunkNeed	chunks_old;
+	ChunkNeed	chunks_new;
 	uint64_t	cut;			/* first entry that would be kept by keep_bytes */
 	uint64_t	kept_bytes;		/* records cut..delivered */
+	ChunkRef   *chunk_refs;		/* of TXNs that a restart may deliver again; ascending by txn_index */
+	uint32_t	n_chunk_refs;
+	uint32_t	cap_chunk_refs;
 	NodeSum		sums[NODE_SUMS];	/* ring */
 	uint32_t	n_sums;			/* ever */
 	bool		gossip_due;
@@ -318,7 +337,10 @@ void		node__take_meta(Node *n, const RaftEntry *e);
 void		node__reconcile_meta(Node *n);
 
 /* truncate.c */
+bool		node__reserve_chunk_ref(NodeGroup *g);	/* false: no memory */
+void		node__note_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h);	/* reserved before */
 void		node__truncate(NodeGroup *g);
+void		node__need_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h);	/* the TXN at index was certified */
 GroupPeer  *node__group_peer(NodeGroup *g, NdNodeId node, bool create);
 
 #endif

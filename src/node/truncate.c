@@ -3,7 +3,7 @@
  *
  * Kept is everything that
  *   - the tables do not hold durably, or that stands above the certifier's durable checkpoint (a restart needs it),
- *   - a TXN still to come names as its chunk,
+ *   - a TXN still to come names as its chunk, or one that is certified and not yet durable in the tables: a crash applies it again,
  *   - some member has not stored as committed (there is no other way for it to get it),
  *   - is among the newest keep_bytes.
  * Group 0 is never cut.
@@ -40,14 +40,86 @@ static uint64_t min64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/*
+ * The certifier forgets a TXN's chunks with its verdict; the tables need them until they durably hold the TXN. Two spans instead of a list: the
+ * older one ends when the tables have passed it, whatever comes meanwhile, so that steady traffic cannot keep the log for ever.
+ */
+void node__need_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h)
+{
+	NdReader	r;
+	uint64_t	first;
+
+	if (h->n_chunks == 0 || index <= g->applied_durable)
+		return;
+	nd_reader_init(&r, h->chunks, (size_t) (h->body - h->chunks));
+	first = nd_read_varint(&r);
+	if (g->chunks_new.floor == 0 || first < g->chunks_new.floor)
+		g->chunks_new.floor = first;
+	g->chunks_new.until = index;
+}
+
+static uint64_t chunks_needed(NodeGroup *g)
+{
+	for (int i = 0; i < 2 && (g->chunks_old.floor == 0 || g->applied_durable >= g->chunks_old.until); i++)
+	{
+		g->chunks_old = g->chunks_new;
+		g->chunks_new = (ChunkNeed) {0};
+	}
+	if (g->chunks_new.floor > 0)
+		return min64(g->chunks_old.floor, g->chunks_new.floor);
+	return g->chunks_old.floor;
+}
+
+bool node__reserve_chunk_ref(NodeGroup *g)
+{
+	uint32_t	cap = g->cap_chunk_refs > 0 ? 2 * g->cap_chunk_refs : 16;
+	ChunkRef   *grown;
+
+	if (g->n_chunk_refs < g->cap_chunk_refs)
+		return true;
+	grown = nd_realloc(g->chunk_refs, cap * sizeof(*grown));
+	if (grown == NULL)
+		return false;
+	g->chunk_refs = grown;
+	g->cap_chunk_refs = cap;
+	return true;
+}
+
+void node__note_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h)
+{
+	NdReader	r;
+
+	/* Ascending: the first one is the lowest. entry_decode() has checked them. */
+	nd_reader_init(&r, h->chunks, (size_t) (h->body - h->chunks));
+	g->chunk_refs[g->n_chunk_refs++] = (ChunkRef) {index, nd_read_varint(&r)};
+}
+
+/* Forget the TXNs at or below `safe`, which never come again; the lowest chunk of the others, UINT64_MAX: none. */
+static uint64_t chunk_floor(NodeGroup *g, uint64_t safe)
+{
+	uint64_t	floor = certifier_open_chunk_floor(g->certifier);
+	uint32_t	gone = 0;
+
+	while (gone < g->n_chunk_refs && g->chunk_refs[gone].txn_index <= safe)
+		gone++;
+	g->n_chunk_refs -= gone;
+	memmove(g->chunk_refs, g->chunk_refs + gone, g->n_chunk_refs * sizeof(ChunkRef));
+	if (floor == 0)
+		floor = UINT64_MAX;
+	for (uint32_t i = 0; i < g->n_chunk_refs; i++)
+		floor = min64(floor, g->chunk_refs[i].chunk_index);
+	return floor;
+}
+
 /* The last entry that nobody needs; keep_bytes aside. */
 static uint64_t dispensable(NodeGroup *g)
 {
 	const Node *n = g->node;
 	const RaftConfiguration *c = raft_configuration(g->raft);
 	uint64_t	limit = min64(min64(g->applied_durable, g->checkpoint), g->delivered);
-	uint64_t	chunk = certifier_open_chunk_floor(g->certifier);
 
+	limit = min64(limit, chunk_floor(g, limit) - 1);
+	chunk = chunks_needed(g);
 	if (chunk > 0)
 		limit = min64(limit, chunk - 1);
 	if (raft_configuration_find(c, n->config.self) == NULL)
