@@ -19,6 +19,8 @@
 #define PROBE_KEY (SIM_KEYS - 1)	/* never reserved by a transaction that may be abandoned */
 #define ANSWER_SLACK_TICKS 3
 #define WATCH_US (500 * SIM_MS)
+#define OPERATIONS_FAST 1200
+#define THINK_SLOW_US (200 * SIM_MS)
 
 /* ---- bodies ---- */
 
@@ -106,7 +108,7 @@ static void finish(Sim *s, Client *c)
 	c->state = CLIENT_IDLE;
 	c->outstanding = false;
 	c->op++;
-	wake(s, c, sim_spread(&s->client_rng, s->o.think_us));
+	wake(s, c, sim_spread(&s->client_rng, s->operations < OPERATIONS_FAST ? s->o.think_us : THINK_SLOW_US));
 }
 
 /* An aborted or unknown transaction with a reservation is over in the log only by its CANCEL, its TXN or its incarnation's fence. */
@@ -304,6 +306,7 @@ static void start(Sim *s, Client *c)
 			wake(s, c, 20 * SIM_MS);
 		return;
 	}
+	s->operations++;
 	begin(c, h, group);
 	if (!c->probe && nd_random_below(&s->client_rng, 5) == 0)
 		begin_read(s, c, h);
@@ -362,10 +365,12 @@ static void forget(Sim *s, Client *c)
 	not_committed(s, c);
 }
 
-void client_event(Sim *s, uint32_t i)
+void client_event(Sim *s, uint32_t i, uint64_t op)
 {
 	Client	   *c = &s->clients[i];
 
+	if (op != c->op)
+		return;
 	if (c->state == CLIENT_IDLE)
 		start(s, c);
 	else if (c->state == CLIENT_MUST_CANCEL && s->hosts[c->node].paused_until <= s->now)

@@ -124,7 +124,7 @@ static void begin_membership_change(Sim *s)
 
 	if (!faults_stable(s))
 		return;
-	if (c->n < MEMBERS_MAX && (c->n == 1 || below(s, 2)))
+	if (!s->o.truncate && c->n < MEMBERS_MAX && (c->n == 1 || below(s, 2)))
 	{
 		id = host_new(s);
 		if (id)

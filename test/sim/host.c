@@ -103,6 +103,8 @@ static void apply_some(Host *h)
 
 static void tables_durable(Host *h)
 {
+	uint64_t	keep;
+
 	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
 	{
 		HostGroup  *hg = &h->groups[g];
@@ -113,9 +115,10 @@ static void tables_durable(Host *h)
 		memcpy(hg->durable_table, hg->table, sizeof hg->table);
 		sim_trace(h->sim, T_DURABLE, h->id, g, hg->durable, 0, 0, 0);
 	}
-	/* Repeating the same index must be harmless. */
+	/* Repeating the same index must be harmless. A member that joins needs the log from its beginning. */
+	keep = h->sim->o.truncate && h->sim->founded ? h->sim->o.keep_bytes : UINT64_MAX / 2;
 	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
-		node_applied_durable(h->node, g, h->groups[g].durable, h->sim->o.keep_bytes);
+		node_applied_durable(h->node, g, h->groups[g].durable, keep);
 	memmove(h->tickets, h->tickets + h->applied_tickets, (h->n_tickets - h->applied_tickets) * sizeof *h->tickets);
 	h->n_tickets -= h->applied_tickets;
 	h->applied_tickets = 0;

@@ -1,9 +1,9 @@
 #!/bin/bash
 # mutants.sh: the mutation gate: each planted bug (src/core/base/mutant.h) must be caught by a checker of the simulator.
 #
-#   mutants.sh [--quick] [--seeds A..B] [--write] [NAME...]
+#   mutants.sh [quick] [--seeds A..B] [--write] [NAME...]
 #
-# --quick   only the mutants of QUICK, which fall within a few seeds; what `make test` runs
+# quick     only the mutants of QUICK, which fall within a few seeds; what `make test` runs
 # --write   put the table into test/sim/README.md, between its two marks
 #
 # A crash or a run without end counts as caught: the bug was seen. Last line: "N passed, M failed"; exit 1 when a mutant survives.
@@ -20,7 +20,7 @@ names=
 
 while [ $# -gt 0 ]; do
 	case $1 in
-		--quick) names="$QUICK" ;;
+		quick | --quick) names="$QUICK" ;;
 		--seeds) SEEDS=$2; shift ;;
 		--write) write=1 ;;
 		*) names="$names $1" ;;

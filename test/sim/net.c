@@ -50,15 +50,21 @@ static NdStatus remove_peer(Transport *t, NdNodeId peer)
 	return ND_OK;
 }
 
+/* Founding has a clean network, unless this run is to be hard from the start. */
+static bool mischief(Sim *s, uint32_t per_mille)
+{
+	return (s->phase == PHASE_CHAOS || s->o.faults_from_start) && sim_chance(&s->net_rng, per_mille);
+}
+
 static void frame_post(Sim *s, Host *h, NdNodeId peer, const uint8_t *data, size_t len)
 {
 	Link	   *l = link_of(s, h->id, peer);
 	uint32_t	direction = h->id > peer;
 	uint64_t	at = s->now + sim_spread(&s->net_rng, s->o.latency_us);
 
-	if (sim_chance(&s->net_rng, s->o.spike))
+	if (mischief(s, s->o.spike))
 		at += sim_spread(&s->net_rng, s->o.spike_us);
-	if (!sim_chance(&s->net_rng, s->o.reorder))
+	if (!mischief(s, s->o.reorder))
 	{
 		if (at < l->last[direction])
 			at = l->last[direction];
@@ -92,13 +98,13 @@ static NdStatus send_frame(Transport *t, NdNodeId peer, const uint8_t *data, siz
 	check_sent(h, peer, data, len);
 	if (l->queued[h->id > peer] + len > s->o.queue_bytes && l->queued[h->id > peer] > 0)
 		return ND_BUSY;
-	if (!s->hosts[peer].up || s->blocked[h->id][peer] || sim_chance(&s->net_rng, s->o.loss))
+	if (!s->hosts[peer].up || s->blocked[h->id][peer] || mischief(s, s->o.loss))
 	{
 		sim_trace(s, T_DROP, h->id, peer, len, 0, 0, 0);
 		return ND_OK;
 	}
 	frame_post(s, h, peer, data, len);
-	if (sim_chance(&s->net_rng, s->o.duplicate))
+	if (mischief(s, s->o.duplicate))
 		frame_post(s, h, peer, data, len);
 	return ND_OK;
 }

@@ -56,6 +56,7 @@ static void choose_tables(SimOptions *o, NdRandom *r)
 	o->apply_queue = (uint32_t) PICK(r, 1, 4, 64, 1000);
 	o->apply_us = PICK(r, 10, 300, 3000);
 	o->durable_us = PICK(r, 5 * SIM_MS, 50 * SIM_MS, 400 * SIM_MS);
+	o->truncate = nd_random_below(r, 3) > 0;
 	o->keep_bytes = PICK(r, 0, 0, 10000, 1 << 20);
 }
 

@@ -41,7 +41,7 @@ typedef enum SimEventKind
 	EV_LINK,					/* a, b: try to connect */
 	EV_APPLY,					/* node: the applier takes a few entries */
 	EV_APPLIED_DURABLE,			/* node: the local log is flushed */
-	EV_CLIENT,					/* a = client */
+	EV_CLIENT,					/* a = client, b = operation: one for an earlier operation is dropped */
 	EV_START,					/* node: power on */
 	EV_FAULT,
 	EV_MEMBERSHIP,
@@ -97,6 +97,7 @@ typedef struct SimOptions
 	uint32_t	apply_queue;	/* entries; full means ND_BUSY */
 	uint64_t	apply_us;		/* mean pause between two batches of the applier */
 	uint64_t	durable_us;		/* mean pause between two flushes of the local log */
+	bool		truncate;		/* the log is cut; then nobody may join later: there are no snapshots of tables in the driver */
 	uint64_t	keep_bytes;
 	/* clients */
 	uint64_t	think_us;
@@ -344,7 +345,9 @@ struct Sim
 	uint32_t	n_heap;
 	uint32_t	cap_heap;
 	SimPhase	phase;
+	bool		founded;		/* the first members are voters of every group */
 	uint64_t	phase_end;
+	uint64_t	operations;		/* begun by clients: past a limit they slow down, so that a fast cluster is no long run */
 	uint64_t	value;			/* the last value that a client wrote: each is new */
 	Host		hosts[SIM_NODES_MAX];	/* by id; [0] unused */
 	NdNodeId	next_id;
@@ -413,7 +416,7 @@ uint64_t	host_watermark(const Host *h, NdGroupId group);
 
 /* ---- clients.c ---- */
 void		clients_init(Sim *s);
-void		client_event(Sim *s, uint32_t i);
+void		client_event(Sim *s, uint32_t i, uint64_t op);
 void		clients_node_gone(Sim *s, NdNodeId node);
 void		clients_delivered(Host *h, const NodeDelivery *d);		/* handed over, local */
 void		clients_applied(Host *h, NdGroupId group, uint64_t index, bool local);

@@ -258,10 +258,11 @@ static void phase_event(Sim *s)
 {
 	char		why[256];
 
+	s->founded = s->founded || founded(s);
 	if (s->phase == PHASE_FOUND)
 	{
 		/* With faults from the start founding may take any time: then chaos is only a name for the longer part. */
-		if (founded(s))
+		if (s->founded)
 			phase_enter(s, PHASE_CHAOS);
 		else if (s->now >= s->phase_end)
 		{
@@ -300,7 +301,7 @@ static void dispatch(Sim *s, SimEvent *e)
 			net_try(s, (NdNodeId) e->a, (NdNodeId) e->b);
 			break;
 		case EV_CLIENT:
-			client_event(s, (uint32_t) e->a);
+			client_event(s, (uint32_t) e->a, e->b);
 			break;
 		case EV_START:
 			if (!s->hosts[e->node].up && !s->hosts[e->node].dead)
@@ -380,6 +381,7 @@ static void report(const Sim *s)
 
 static void dispose(Sim *s)
 {
+	s->print = false;
 	for (NdNodeId id = 1; id < SIM_NODES_MAX; id++)
 	{
 		Host	   *h = &s->hosts[id];
@@ -426,6 +428,10 @@ bool sim_run(uint64_t seed, bool print, uint64_t *trace_hash, char *checker, siz
 	nd_random_seed(&s->client_rng, seed * 5 + 3);
 	nd_random_seed(&s->fault_rng, seed * 5 + 4);
 	nd_random_seed(&s->check_rng, seed * 5 + 5);
+	if (print)
+		printf("seed %" PRIu64 ": %u nodes, %u data groups, %u clients; loss %u dup %u reorder %u spike %u latency %" PRIu64 " flush %" PRIu64 " (spike %u) us; election %u heartbeat %u ticks\n",
+			   seed, s->o.nodes, s->o.data_groups, s->o.clients, s->o.loss, s->o.duplicate, s->o.reorder, s->o.spike, s->o.latency_us,
+			   s->o.flush_us, s->o.flush_spike, s->o.node.election_ticks, s->o.node.heartbeat_ticks);
 	found(s);
 	loop(s);
 	good = !s->failed && s->phase == PHASE_DONE;
