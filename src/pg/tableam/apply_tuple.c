@@ -10,8 +10,10 @@
  */
 #include "apply_internal.h"
 
+#include "access/relation.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
+#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -168,7 +170,7 @@ static Datum raw_datum(ApplyTable *table, ApplyColumn *column, const WireValue *
 			Datum		align;
 		}			aligned;
 
-		memcpy(aligned.bytes, value->data, type->len);
+		memcpy(aligned.bytes, value->data, Min(value->len, sizeof(aligned)));
 		return fetch_att(aligned.bytes, true, type->len);
 	}
 	if (type->len > 0)

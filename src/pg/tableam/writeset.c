@@ -441,7 +441,7 @@ static void put_tuple(Relation rel, RelationInfo *info, Datum *values, bool *nul
 			continue;
 		}
 		if (old_values != NULL && !old_nulls[at] && !column->in_identity &&
-			value_same_toast(TupleDescAttr(RelationGetDescr(rel), at), old_values[at], values[at]))
+			value_big_unchanged(TupleDescAttr(RelationGetDescr(rel), at), old_values[at], values[at]))
 		{
 			put_u8(VALUE_UNCHANGED);
 			continue;

@@ -62,8 +62,8 @@ extern bool value_holds_oids(Oid typid);
 extern void value_view(ValueType *type, Datum value, char *scratch, const char **data, Size *len);
 /* Do both hold the same bytes? false for equal values stored in different ways is allowed. */
 extern bool value_same_image(Form_pg_attribute att, Datum a, Datum b);
-/* Is the new value the very TOAST pointer of the old one? */
-extern bool value_same_toast(Form_pg_attribute att, Datum old_value, Datum new_value);
+/* Is it a big value that the update did not touch, so that it need not travel? */
+extern bool value_big_unchanged(Form_pg_attribute att, Datum old_value, Datum new_value);
 /* Pin what output functions listen to; returns what value_settings_end() wants. Free when nothing has to be changed. */
 extern int	value_settings_begin(TextSettings settings);
 extern void value_settings_end(int level);

@@ -23,6 +23,9 @@
 #include "utils/rangetypes.h"
 #include "utils/typcache.h"
 
+/* A value of this length in the row itself is worth a comparison with the old one before it travels. */
+#define BIG_VALUE_BYTES 128
+
 static bool is_oid_alias(Oid typid)
 {
 	switch (typid)
@@ -139,15 +142,8 @@ void value_view(ValueType *type, Datum value, char *scratch, const char **data, 
 	}
 }
 
-bool value_same_toast(Form_pg_attribute att, Datum old_value, Datum new_value)
+static bool same_toast(const char *a, const char *b)
 {
-	const char *a,
-			   *b;
-
-	if (att->attlen != -1)
-		return false;
-	a = DatumGetPointer(old_value);
-	b = DatumGetPointer(new_value);
 	return VARATT_IS_EXTERNAL_ONDISK(a) && VARATT_IS_EXTERNAL_ONDISK(b) && memcmp(a, b, VARSIZE_EXTERNAL(a)) == 0;
 }
 
@@ -162,10 +158,22 @@ bool value_same_image(Form_pg_attribute att, Datum a, Datum b)
 	pb = DatumGetPointer(b);
 	/* Stored in different ways, they may still be equal; the caller then looks closer. Headers of 1 and 4 bytes are one way here. */
 	if (VARATT_IS_EXTERNAL(pa) || VARATT_IS_EXTERNAL(pb))
-		return value_same_toast(att, a, b);
+		return same_toast(pa, pb);
 	if (VARATT_IS_COMPRESSED(pa) != VARATT_IS_COMPRESSED(pb))
 		return false;
 	return VARSIZE_ANY_EXHDR(pa) == VARSIZE_ANY_EXHDR(pb) && memcmp(VARDATA_ANY(pa), VARDATA_ANY(pb), VARSIZE_ANY_EXHDR(pa)) == 0;
+}
+
+/* Out of line (the same TOAST pointer), or long or compressed in the row: what is short travels at less cost than the comparison. */
+bool value_big_unchanged(Form_pg_attribute att, Datum old_value, Datum new_value)
+{
+	const char *value = DatumGetPointer(new_value);
+
+	if (att->attlen != -1)
+		return false;
+	if (!VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value) && VARSIZE_ANY(value) < BIG_VALUE_BYTES)
+		return false;
+	return value_same_image(att, old_value, new_value);
 }
 
 static void pin(const char *name, const char *value)
