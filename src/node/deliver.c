@@ -174,11 +174,7 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 		d->verdict = g->held_verdict;
 	else if (!(d->replayed && MUTANT(NODE_SKIP_REPLAYED_VERDICT)))
 	{
-		if (d->header.n_chunks > 0 && !node__reserve_chunk_ref(g))
-			return ND_NOMEM;
 		status = certifier_certify(g->certifier, e->index, &d->header, &d->verdict);
-		if (status == ND_OK && d->header.n_chunks > 0)
-			node__note_chunks(g, e->index, &d->header);
 		if (status == ND_INVALID)
 		{
 			d->has_header = false;

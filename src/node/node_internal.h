@@ -143,13 +143,6 @@ typedef struct ChunkNeed
 	uint64_t	until;
 } ChunkNeed;
 
-/* A delivered TXN and the first chunk that it names. */
-typedef struct ChunkRef
-{
-	uint64_t	txn_index;
-	uint64_t	chunk_index;
-} ChunkRef;
-
 struct NodeGroup
 {
 	Node	   *node;
@@ -197,9 +190,6 @@ struct NodeGroup
 	ChunkNeed	chunks_new;
 	uint64_t	cut;			/* first entry that would be kept by keep_bytes */
 	uint64_t	kept_bytes;		/* records cut..delivered */
-	ChunkRef   *chunk_refs;		/* of TXNs that a restart may deliver again; ascending by txn_index */
-	uint32_t	n_chunk_refs;
-	uint32_t	cap_chunk_refs;
 	NodeSum		sums[NODE_SUMS];	/* ring */
 	uint32_t	n_sums;			/* ever */
 	bool		gossip_due;
@@ -337,8 +327,6 @@ void		node__take_meta(Node *n, const RaftEntry *e);
 void		node__reconcile_meta(Node *n);
 
 /* truncate.c */
-bool		node__reserve_chunk_ref(NodeGroup *g);	/* false: no memory */
-void		node__note_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h);	/* reserved before */
 void		node__truncate(NodeGroup *g);
 void		node__need_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h);	/* the TXN at index was certified */
 GroupPeer  *node__group_peer(NodeGroup *g, NdNodeId node, bool create);

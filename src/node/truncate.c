@@ -70,55 +70,16 @@ static uint64_t chunks_needed(NodeGroup *g)
 	return g->chunks_old.floor;
 }
 
-bool node__reserve_chunk_ref(NodeGroup *g)
-{
-	uint32_t	cap = g->cap_chunk_refs > 0 ? 2 * g->cap_chunk_refs : 16;
-	ChunkRef   *grown;
-
-	if (g->n_chunk_refs < g->cap_chunk_refs)
-		return true;
-	grown = nd_realloc(g->chunk_refs, cap * sizeof(*grown));
-	if (grown == NULL)
-		return false;
-	g->chunk_refs = grown;
-	g->cap_chunk_refs = cap;
-	return true;
-}
-
-void node__note_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h)
-{
-	NdReader	r;
-
-	/* Ascending: the first one is the lowest. entry_decode() has checked them. */
-	nd_reader_init(&r, h->chunks, (size_t) (h->body - h->chunks));
-	g->chunk_refs[g->n_chunk_refs++] = (ChunkRef) {index, nd_read_varint(&r)};
-}
-
-/* Forget the TXNs at or below `safe`, which never come again; the lowest chunk of the others, UINT64_MAX: none. */
-static uint64_t chunk_floor(NodeGroup *g, uint64_t safe)
-{
-	uint64_t	floor = certifier_open_chunk_floor(g->certifier);
-	uint32_t	gone = 0;
-
-	while (gone < g->n_chunk_refs && g->chunk_refs[gone].txn_index <= safe)
-		gone++;
-	g->n_chunk_refs -= gone;
-	memmove(g->chunk_refs, g->chunk_refs + gone, g->n_chunk_refs * sizeof(ChunkRef));
-	if (floor == 0)
-		floor = UINT64_MAX;
-	for (uint32_t i = 0; i < g->n_chunk_refs; i++)
-		floor = min64(floor, g->chunk_refs[i].chunk_index);
-	return floor;
-}
-
 /* The last entry that nobody needs; keep_bytes aside. */
 static uint64_t dispensable(NodeGroup *g)
 {
 	const Node *n = g->node;
 	const RaftConfiguration *c = raft_configuration(g->raft);
 	uint64_t	limit = min64(min64(g->applied_durable, g->checkpoint), g->delivered);
+	uint64_t	chunk = certifier_open_chunk_floor(g->certifier);
 
-	limit = min64(limit, chunk_floor(g, limit) - 1);
+	if (chunk > 0)
+		limit = min64(limit, chunk - 1);
 	chunk = chunks_needed(g);
 	if (chunk > 0)
 		limit = min64(limit, chunk - 1);
