@@ -326,6 +326,8 @@ static uint64_t torn_seq(const Scan *c)
 /* Does this header continue the chain? behind_hole: the segments before this one were dropped, so anything later does. */
 static bool continues(const Scan *c, const StoreBatchHeader *h, bool behind_hole)
 {
+	if (MUTANT(STORE_STALE_RECORDS) && c->n_staged == 0 && h->part == 0)
+		return true;
 	if (c->n_staged > 0 && h->flush_seq == c->staged_seq && (h->part == c->next_part || (behind_hole && h->part > c->next_part)))
 		return true;
 	if (behind_hole)

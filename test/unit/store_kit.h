@@ -18,6 +18,7 @@
 
 #define KIT_DIR "log"
 #define KIT_SEGMENT (16 * 1024)
+#define KIT_SECTOR 512
 
 typedef struct Kit
 {

@@ -9,8 +9,6 @@
 
 #include <stdlib.h>
 
-#include "../../src/core/base/mutant.h"
-
 #define GROUPS 3
 #define INDEX_MAX 1000
 #define CONFIGURATIONS_MAX 200
@@ -560,8 +558,6 @@ static void test_random(void **state)
 	uint64_t	from = only ? strtoull(only, NULL, 10) : 1;
 
 	(void) state;
-	if (getenv("MUTANT") != NULL)
-		nd_mutant = nd_mutant_by_name(getenv("MUTANT"));
 	for (uint64_t seed = from; seed < (only ? from + 1 : runs + 1); seed++)
 	{
 		one_run(seed, text, sizeof(text));
