@@ -70,7 +70,7 @@ typedef struct Harness
 	uint64_t	max_commit;
 	uint32_t	majority;		/* disks that must hold a committed entry; 0 = not looked at */
 	uint32_t	largest_append;	/* entries */
-	NdStatus	read_status;	/* what the log's reader says; ND_OK reads */
+	bool		hard_last;		/* of one flush, the hard state is reported behind the entries */
 	char		error[256];
 	void		(*trace) (void *ctx, const char *what, NdNodeId node, const RaftMessage *m, const RaftUpdate *u);
 	void	   *trace_ctx;
@@ -294,11 +294,14 @@ H_UNUSED void h_flush_one(Harness *h, NdNodeId id)
 		h_post(h, &w.after[i]);
 	if (node->raft != NULL)
 	{
-		if (w.hard_changed)
+		if (w.hard_changed && !h->hard_last)
 			raft_hard_persisted(node->raft, w.hard_seq);
 		h_check(h, id);
 		if (w.n > 0)
 			raft_persisted(node->raft, w.entries[w.n - 1].index, w.entries[w.n - 1].term);
+		h_check(h, id);
+		if (w.hard_changed && h->hard_last)
+			raft_hard_persisted(node->raft, w.hard_seq);
 		h_check(h, id);
 	}
 	free(w.after);

@@ -236,6 +236,7 @@ static bool run(uint64_t seed, char *error, size_t error_len, uint64_t *committe
 	r->h.config.uncommitted_bytes_max = 200 + below(r, 1000);
 	r->h.config.election_ticks = 3 + below(r, 8);
 	r->churn = below(r, 2) == 0;
+	r->h.hard_last = below(r, 2) == 0;
 	r->flushes = 20 + below(r, 81);
 	r->changes = below(r, 2) == 0;
 	r->n = sizes[below(r, 8)];

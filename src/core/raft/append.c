@@ -80,7 +80,7 @@ static void store(Raft *r, const RaftEntry *entries, uint32_t n)
 	if (from <= r->log.last)
 	{
 		if (raft__log_truncate(&r->log, from))
-			r->fence_wanted = true;
+			raft__fence(r, from);
 		raft__roll_back_configuration(r, from);
 	}
 	for (uint32_t i = 0; i < n; i++)

@@ -191,8 +191,8 @@ NdStatus	raft_snapshot_sent(Raft *r, NdNodeId peer, bool ok);
 
 /*
  * Storage completions. (index, term): everything up to this entry of this term is durable; ignored if the log no longer has it (ABA).
- * In the order of the flushes; of one flush, raft_hard_persisted() comes first (a completion that crosses a cut waits for the hard state
- * that was given together with the cut).
+ * In the order of the flushes. After a cut of entries that were handed over, raft_hard_persisted() alone counts until the hard state given
+ * together with the cut is durable: the entries given before a durable hard state are durable as well.
  */
 NdStatus	raft_persisted(Raft *r, uint64_t index, uint64_t term);
 /* hard_seq: RaftUpdate.hard_seq of an update whose hard state is durable now (and so are all earlier ones). */

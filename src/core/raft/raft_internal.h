@@ -20,6 +20,7 @@
 
 #define RAFT_APPEND_ENTRIES_MAX 1024	/* entries of one APPEND, whatever their bytes */
 #define RAFT_READS_MAX 65536	/* reads that wait at one replica */
+#define RAFT_FENCES 8			/* more than these share one: what they prove is known later */
 #define RAFT_NUMBER_MAX (UINT64_MAX >> 2)	/* terms and indexes from outside above it are malformed */
 
 /*
@@ -106,6 +107,12 @@ typedef struct RaftBatch
 	uint64_t	bytes;
 } RaftBatch;
 
+typedef struct RaftFence
+{
+	uint64_t	seq;			/* when this hard state is durable ... */
+	uint64_t	last;			/* ... so are the entries up to here */
+} RaftFence;
+
 struct Raft
 {
 	RaftConfig	cfg;
@@ -172,13 +179,13 @@ struct Raft
 
 	/*
 	 * ABA: after handed-over entries were cut, a completion may speak of an entry that has come back at the same index and term.
-	 * So completions count only once a hard state given together with the cut is durable (storage completes in order).
+	 * So until a hard state given together with the cut is durable, completions of entries say nothing. Meanwhile every update with
+	 * entries carries a hard state, stored behind them: when that one is durable, so are they.
 	 */
 	bool		fence_wanted;	/* cut since the last update */
 	uint64_t	fence_seq;		/* completions wait for this hard state; 0 = none */
-	uint64_t	fence_last;		/* last entry given together with it */
-	uint64_t	claim_index;	/* a completion that came while waiting */
-	uint64_t	claim_term;
+	RaftFence	fences[RAFT_FENCES];	/* ascending by seq */
+	uint32_t	n_fences;
 
 	/* messages */
 	RaftQueue	out;			/* may leave at once */
@@ -263,6 +270,11 @@ void		raft__lose_reads(Raft *r);
 void		raft__age_reads(Raft *r);
 void		raft__handle_read_index(Raft *r, const RaftMessage *m);
 void		raft__handle_read_index_reply(Raft *r, const RaftMessage *m);
+
+/* storage.c */
+void		raft__fence(Raft *r, uint64_t truncated_from);	/* handed-over entries from here on were cut */
+void		raft__fence_given(Raft *r);		/* the hard state r->hard_seq is being given, with all entries up to the last */
+void		raft__fence_durable(Raft *r);	/* r->hard_durable_seq moved */
 
 /* update.c */
 RaftMessage raft__message(const Raft *r, RaftMessageType type, NdNodeId to);

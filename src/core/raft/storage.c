@@ -8,6 +8,52 @@
  */
 #include "raft_internal.h"
 
+static void durable_to(Raft *r, uint64_t index)
+{
+	if (index <= r->log.durable)
+		return;
+	r->log.durable = index;
+	raft__count(r);
+	raft__acknowledge(r, false);
+}
+
+void raft__fence(Raft *r, uint64_t truncated_from)
+{
+	r->fence_wanted = true;
+	for (uint32_t i = 0; i < r->n_fences; i++)
+		r->fences[i].last = raft__min(r->fences[i].last, truncated_from - 1);
+}
+
+void raft__fence_given(Raft *r)
+{
+	if (r->fence_wanted)
+		r->fence_seq = r->hard_seq;
+	r->fence_wanted = false;
+	if (r->fence_seq == 0)
+		return;
+	if (r->n_fences == RAFT_FENCES)
+		r->n_fences--;
+	r->fences[r->n_fences++] = (RaftFence) {r->hard_seq, r->log.last};
+}
+
+void raft__fence_durable(Raft *r)
+{
+	uint64_t	last = 0;
+	uint32_t	done = 0;
+
+	for (; done < r->n_fences && r->fences[done].seq <= r->hard_durable_seq; done++)
+		last = r->fences[done].last;
+	for (uint32_t i = done; i < r->n_fences; i++)
+		r->fences[i - done] = r->fences[i];
+	r->n_fences -= done;
+	if (!r->fence_wanted && r->fence_seq <= r->hard_durable_seq)
+	{
+		r->fence_seq = 0;
+		r->n_fences = 0;
+	}
+	durable_to(r, last);
+}
+
 NdStatus raft_persisted(Raft *r, uint64_t index, uint64_t term)
 {
 	if (r->frozen != NULL)
@@ -16,19 +62,9 @@ NdStatus raft_persisted(Raft *r, uint64_t index, uint64_t term)
 		return ND_INVALID;
 	if (MUTANT(RAFT_STALE_PERSISTED))
 		index = raft__min(index, raft__handed(&r->log));
-	else if (index > raft__handed(&r->log) || raft__term(&r->log, index) != term || r->fence_wanted)
+	else if (index > raft__handed(&r->log) || raft__term(&r->log, index) != term || r->fence_wanted || r->fence_seq != 0)
 		return ND_OK;
-	else if (r->fence_seq != 0)
-	{
-		r->claim_index = index;
-		r->claim_term = term;
-		return ND_OK;
-	}
-	if (index <= r->log.durable)
-		return ND_OK;
-	r->log.durable = index;
-	raft__count(r);
-	raft__acknowledge(r, false);
+	durable_to(r, index);
 	return r->frozen != NULL ? ND_FROZEN : ND_OK;
 }
 
@@ -58,6 +94,7 @@ NdStatus raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const R
 	raft__install_configuration(r, c, c);
 	raft__advance_commit(r, index);
 	r->matched = raft__max(r->matched, index);	/* committed, so in the log of whoever leads */
+	r->n_fences = 0;
 	r->fence_wanted = true;
 	if (r->leader != 0)
 	{

@@ -90,15 +90,7 @@ NdStatus raft_hard_persisted(Raft *r, uint64_t hard_seq)
 	if (hard_seq <= r->hard_durable_seq)
 		return ND_OK;
 	r->hard_durable_seq = hard_seq;
-	if (r->fence_seq != 0 && hard_seq >= r->fence_seq)
-	{
-		uint64_t	index = raft__min(r->claim_index, r->fence_last);
-		bool		still = raft__term(&r->log, r->claim_index) == r->claim_term;
-
-		r->fence_seq = 0;
-		if (index > 0 && still && !r->fence_wanted)
-			raft_persisted(r, index, raft__term(&r->log, index));
-	}
+	raft__fence_durable(r);
 	if (!raft__hard_pending(r) && hard_seq >= r->hard_dep_seq)
 	{
 		for (uint32_t i = 0; i < r->held.n; i++)
@@ -142,7 +134,7 @@ NdStatus raft_take_update(Raft *r, RaftUpdate *u)
 	u->entries = r->log.pending;
 	u->n_entries = r->log.n_pending;
 	term_or_vote = raft__hard_pending(r);
-	if (term_or_vote || r->fence_wanted || (u->n_entries > 0 && r->commit != r->emitted_commit))
+	if (term_or_vote || r->fence_wanted || (u->n_entries > 0 && (r->commit != r->emitted_commit || r->fence_seq != 0)))
 	{
 		u->hard_changed = true;
 		u->hard = (RaftHardState) {r->term, r->vote, r->commit};
@@ -152,14 +144,7 @@ NdStatus raft_take_update(Raft *r, RaftUpdate *u)
 		r->emitted_commit = r->commit;
 		if (term_or_vote)
 			r->hard_dep_seq = r->hard_seq;
-		if (r->fence_wanted)
-		{
-			r->fence_wanted = false;
-			r->fence_seq = r->hard_seq;
-			r->fence_last = r->log.last;
-			r->claim_index = 0;
-			r->claim_term = 0;
-		}
+		raft__fence_given(r);
 	}
 	u->messages = r->out.messages;
 	u->n_messages = r->out.n;
