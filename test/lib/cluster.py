@@ -193,17 +193,14 @@ class Server:
 		return True
 
 	def _drop_stale_lock(self):
-		# A killed postmaster whose parent is gone may stay a zombie where process 1 does not reap; PostgreSQL takes that for alive.
-		pid = self.pid()
-		if pid and not alive(pid):
-			os.unlink(os.path.join(self.data, "postmaster.pid"))
+		# A killed postmaster whose parent is gone may stay a zombie where process 1 is slow to reap; PostgreSQL takes that for alive.
+		for path in (os.path.join(self.data, "postmaster.pid"), os.path.join(self.dir, ".s.PGSQL.%d.lock" % self.port)):
+			pid = first_number(path)
+			if pid and not alive(pid):
+				os.unlink(path)
 
 	def pid(self):
-		try:
-			with open(os.path.join(self.data, "postmaster.pid")) as file:
-				return int(file.readline())
-		except (OSError, ValueError):
-			return None
+		return first_number(os.path.join(self.data, "postmaster.pid"))
 
 	def processes(self):
 		"""The postmaster and its children; empty when it does not run."""
@@ -254,6 +251,15 @@ class Server:
 		# with namespaces the socket, for it is reached whatever the network does
 		host = self.dir if self.namespace else "127.0.0.1"
 		return "host=%s port=%d dbname=%s user=%s" % (host, self.port, database, USER)
+
+
+def first_number(path):
+	"""The number in the first line of a file; None without file or number."""
+	try:
+		with open(path) as file:
+			return int(file.readline())
+	except (OSError, ValueError):
+		return None
 
 
 def parent(pid):
