@@ -67,6 +67,7 @@ void node__take_goal(Node *n, const RaftEntry *e)
 	n->goal.index = e->index;
 	if (n->goal.n > 0 && n->goal.members[n->goal.n - 1].node > n->highest_seen)
 		n->highest_seen = n->goal.members[n->goal.n - 1].node;
+	n->members_due = true;
 	n->changed = true;
 }
 

@@ -251,6 +251,8 @@ struct Node
 	uint8_t		token_hash[WIRE_TOKEN_HASH_BYTES];
 	uint64_t	meta_proposed;	/* index of our proposal under way; 0: none */
 	uint64_t	meta_term;
+	RaftConfiguration hint;		/* a newer committed configuration that a peer told of: only whose connections to expect */
+	bool		members_due;
 	NodeMember *seeds;
 	uint32_t	n_seeds;
 
@@ -291,6 +293,7 @@ void		node__item_proposal(NdBuf *buf, const void *item);
 void		node__item_answer(NdBuf *buf, const void *item);
 void		node__item_gossip(NdBuf *buf, const void *item);
 void		node__item_sleep(NdBuf *buf, const void *item);
+void		node__item_members(NdBuf *buf, const void *item);
 
 /* deliver.c */
 bool		node__deliver(NodeGroup *g);

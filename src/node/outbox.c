@@ -4,8 +4,9 @@
  * One frame per peer and round: the items of all groups are appended to one buffer (wire.h: bytes of frames in a row are one frame), so
  * heartbeats of many groups leave together. A buffer that grows large leaves earlier.
  *
- * Peers are the members of group 0's newest configuration, of the goal, and the seeds of a joining node. One that is in none of them any more
- * is kept for two election timeouts, so that it can still be told of its removal.
+ * Peers are the members of group 0's newest configuration, of the goal, the seeds of a joining node, and what peers tell of newer members: a node
+ * that was away while another joined would refuse the newcomer's connections, and if that one leads group 0 by now it would never hear of it.
+ * One that is in none of them any more is kept for two election timeouts, so that it can still be told of its removal.
  *
  * What does not fit or cannot be sent is dropped: Raft asks again.
  */
@@ -97,6 +98,11 @@ void node__item_sleep(NdBuf *buf, const void *item)
 	wire_put_sleep(buf, item);
 }
 
+void node__item_members(NdBuf *buf, const void *item)
+{
+	wire_put_members(buf, item);
+}
+
 void node__put_raft(Node *n, const RaftMessage *m, bool after)
 {
 	NodePeer   *p = node__peer(n, m->to);
@@ -186,17 +192,21 @@ static void want(Node *n, const WireMember *m)
 	}
 }
 
-static void want_all(Node *n, const RaftConfiguration *c)
+/* All members of c that are not in `newer`, whose addresses count more. */
+static void want_others(Node *n, const RaftConfiguration *c, const RaftConfiguration *newer)
 {
 	WireMember	m;
 
 	for (uint32_t i = 0; i < c->n; i++)
-		if (wire_member_from_raft(&c->members[i], &m) == ND_OK)
+		if ((newer == NULL || raft_configuration_find(newer, c->members[i].node) == NULL) &&
+			wire_member_from_raft(&c->members[i], &m) == ND_OK)
 			want(n, &m);
 }
 
 void node__refresh_peers(Node *n)
 {
+	const RaftConfiguration *newest = raft_configuration(n->groups[0].raft);
+
 	for (uint32_t i = 0; i < n->n_peers; i++)
 		n->peers[i].wanted = false;
 	/* Oldest knowledge first: the newest address of a member counts. */
@@ -204,16 +214,14 @@ void node__refresh_peers(Node *n)
 		for (uint32_t i = 0; i < n->n_seeds; i++)
 			if (raft_configuration_find(&n->goal, n->seeds[i].node) == NULL)
 				want(n, &n->seeds[i]);
-	if (raft_configuration(n->groups[0].raft)->index != n->goal.index)
-		for (uint32_t i = 0; i < n->goal.n; i++)
-			if (raft_configuration_find(raft_configuration(n->groups[0].raft), n->goal.members[i].node) == NULL)
-			{
-				WireMember	m;
-
-				if (wire_member_from_raft(&n->goal.members[i], &m) == ND_OK)
-					want(n, &m);
-			}
-	want_all(n, raft_configuration(n->groups[0].raft));
+	want_others(n, &n->goal, newest);
+	if (n->hint.index > newest->index)
+	{
+		want_others(n, newest, &n->hint);
+		want_others(n, &n->hint, NULL);
+	}
+	else
+		want_others(n, newest, NULL);
 	for (uint32_t i = 0; i < n->n_peers; i++)
 		if (!n->peers[i].wanted && n->peers[i].drop_tick == 0)
 			n->peers[i].drop_tick = n->tick + 2 * n->config.election_ticks;

@@ -60,11 +60,23 @@ static void take_sleep(void *ctx, const WireSleep *s)
 	multiraft_follow(&g->sleep, &r->node->scratch_status, r->from, s->term, s->commit);
 }
 
+static void take_members(void *ctx, const WireMembers *m)
+{
+	Receiving  *r = ctx;
+	Node	   *n = r->node;
+
+	if (m->index <= n->goal.index || m->index <= n->hint.index)
+		return;
+	n->hint = *m->configuration;
+	n->hint.index = m->index;
+	n->changed = true;
+}
+
 void node_frame(Node *n, NdNodeId from, const uint8_t *data, size_t len)
 {
 	NodePeer   *p = node__peer(n, from);
 	Receiving	r = {n, from};
-	WireSink	sink = {take_raft, take_proposal, take_answer, take_gossip, take_sleep, &r};
+	WireSink	sink = {take_raft, take_proposal, take_answer, take_gossip, take_sleep, &r, take_members};
 	NdStatus	status;
 
 	if (p == NULL || n->failed != ND_OK)

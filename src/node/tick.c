@@ -40,6 +40,7 @@ void node_peer_up(Node *n, NdNodeId peer, uint32_t incarnation)
 		multiraft_wake(&n->groups[i].sleep);
 		n->groups[i].gossip_due = true;
 	}
+	n->members_due = true;
 }
 
 void node_peer_down(Node *n, NdNodeId peer)
@@ -122,6 +123,13 @@ static void gossip(Node *n)
 	for (uint32_t i = 0; i < n->n_groups; i++)
 		if (n->groups[i].stopped == NULL && (n->groups[i].gossip_due || round % GOSSIP_ALL == 0))
 			put_gossip(&n->groups[i]);
+	if (n->goal.index > 0 && (n->members_due || round % GOSSIP_ALL == 0))
+	{
+		WireMembers w = {n->goal.index, &n->goal};
+
+		n->members_due = false;
+		node__broadcast(n, node__item_members, &w);
+	}
 }
 
 /* Frames stand for the heartbeats of sleeping groups. */

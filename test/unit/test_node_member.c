@@ -127,6 +127,29 @@ static void test_add_over_leader_change(void **state)
 	kit_free(k);
 }
 
+/* A node that was away while another joined and took the lead hears of it from the rest. */
+static void test_newcomer_leads(void **state)
+{
+	Kit		   *k = kit_cluster(3, 1);
+
+	(void) state;
+	assert_int_not_equal(kit_leader(k, 0), 0);
+	kit_stop(k, 1, false);
+	assert_int_equal(add(k, 4), ND_OK);
+	bring_up(k, 4);
+	assert_true(reaches(k, 4, RAFT_VOTER, 600));
+	for (int t = 0; t < 20 && kit_leader(k, 0) != 4; t++)
+	{
+		node_transfer(k->nodes[kit_leader(k, 0)].node, 0, 4);
+		kit_tick(k, 3);
+	}
+	assert_int_equal(kit_leader(k, 0), 4);
+	kit_start(k, 1);
+	assert_true(reaches(k, 4, RAFT_VOTER, 20 * KIT_ELECTION));
+	assert_int_equal(kit_leader(k, 0), 4);
+	kit_free(k);
+}
+
 static void test_add_refused(void **state)
 {
 	Kit		   *k = kit_cluster(3, 1);
@@ -326,6 +349,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_add_until_voter),
 		cmocka_unit_test(test_add_over_leader_change),
+		cmocka_unit_test(test_newcomer_leads),
 		cmocka_unit_test(test_add_refused),
 		cmocka_unit_test(test_remove),
 		cmocka_unit_test(test_ids_ascend),

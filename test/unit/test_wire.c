@@ -78,9 +78,14 @@ static void see_sleep(void *ctx, const WireSleep *z)
 	note(s, "sleep g%u t%d c%d\n", z->group, (int) z->term, (int) z->commit);
 }
 
+static void see_members(void *ctx, const WireMembers *m)
+{
+	note(ctx, "members @%d n%u\n", (int) m->index, m->configuration->n);
+}
+
 static NdStatus decode(const uint8_t *data, size_t len, Seen *s)
 {
-	WireSink	sink = {see_raft, see_proposal, see_answer, see_gossip, see_sleep, s};
+	WireSink	sink = {see_raft, see_proposal, see_answer, see_gossip, see_sleep, s, see_members};
 
 	memset(s, 0, sizeof(*s));
 	return wire_decode(data, len, 2, 1, &sink);
@@ -135,7 +140,7 @@ static void test_round_trip(void **state)
 static void test_golden_bytes(void **state)
 {
 	static const uint8_t golden[] = {
-		0x0a, 0x1d, 0x08, 0x05, 0x10, 0x01, 0x18, 0x03, 0x20, 0x07, 0x28, 0x02, 0x30, 0x06,
+		0x0a, 0x1b, 0x08, 0x05, 0x10, 0x01, 0x18, 0x03, 0x20, 0x07, 0x28, 0x02, 0x30, 0x06,
 		0x5a, 0x02, 0x08, 0x02, 0x5a, 0x09, 0x08, 0x03, 0x10, 0x01, 0x1a, 0x03, 'a', 'b', 'c',
 	};
 	NdBuf		buf;
@@ -179,6 +184,23 @@ static void test_snapshot_carries_configuration(void **state)
 	wire_put_raft(&buf, &m);
 	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
 	assert_string_equal(s.text, "9 g1 2>1 t3 i7/0 c0 h0/0 x0 r0 n2\n");
+	nd_buf_free(&buf);
+	nd_free(c);
+}
+
+static void test_members(void **state)
+{
+	RaftConfiguration *c = nd_zalloc(sizeof(*c));
+	NdBuf		buf;
+	Seen		s;
+
+	(void) state;
+	c->n = 1;
+	c->members[0] = (RaftMember) {.node = 3, .role = RAFT_VOTER};
+	nd_buf_init(&buf);
+	wire_put_members(&buf, &(WireMembers) {12, c});
+	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
+	assert_string_equal(s.text, "members @12 n1\n");
 	nd_buf_free(&buf);
 	nd_free(c);
 }
@@ -413,6 +435,7 @@ int main(void)
 		cmocka_unit_test(test_golden_bytes),
 		cmocka_unit_test(test_two_frames_in_a_row_are_one),
 		cmocka_unit_test(test_snapshot_carries_configuration),
+		cmocka_unit_test(test_members),
 		cmocka_unit_test(test_bad_items),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_no_memory),

@@ -73,12 +73,20 @@ typedef struct WireSleep
 	uint64_t	commit;			/* = last index: the leader has nothing more to say */
 } WireSleep;
 
+/* Group 0's committed configuration as of its index; only tells the receiver whose connections to expect. */
+typedef struct WireMembers
+{
+	uint64_t	index;
+	const RaftConfiguration *configuration;
+} WireMembers;
+
 /* Each appends; when memory runs out buf->failed is set. Heartbeats and their replies travel in a short form, many groups in one frame. */
 void		wire_put_raft(NdBuf *buf, const RaftMessage *m);
 void		wire_put_proposal(NdBuf *buf, const WireProposal *p);
 void		wire_put_answer(NdBuf *buf, const WireAnswer *a);
 void		wire_put_gossip(NdBuf *buf, const WireGossip *g);
 void		wire_put_sleep(NdBuf *buf, const WireSleep *s);
+void		wire_put_members(NdBuf *buf, const WireMembers *m);
 
 typedef struct WireSink
 {
@@ -88,6 +96,7 @@ typedef struct WireSink
 	void		(*gossip)(void *ctx, const WireGossip *g);
 	void		(*sleep)(void *ctx, const WireSleep *s);
 	void	   *ctx;
+	void		(*members)(void *ctx, const WireMembers *m);	/* NULL: not wanted */
 } WireSink;
 
 /* ND_INVALID: nothing was handed out. ND_NOMEM: perhaps a part, as if the rest were lost. */

@@ -196,6 +196,25 @@ void wire_put_sleep(NdBuf *buf, const WireSleep *s)
 	wire__pack(buf, &frame.base);
 }
 
+void wire_put_members(NdBuf *buf, const WireMembers *m)
+{
+	Nodedb__Frame frame = NODEDB__FRAME__INIT;
+	Nodedb__Members msg = NODEDB__MEMBERS__INIT;
+	Nodedb__Members *msgs = &msg;
+	NdBuf		configuration;
+
+	nd_buf_init(&configuration);
+	if (raft_configuration_encode(m->configuration, &configuration) != ND_OK || configuration.failed)
+		buf->failed = true;
+	msg.index = m->index;
+	msg.configuration.data = configuration.data;
+	msg.configuration.len = configuration.len;
+	frame.n_members = 1;
+	frame.members = &msgs;
+	wire__pack(buf, &frame.base);
+	nd_buf_free(&configuration);
+}
+
 /* ---- decoding ---- */
 
 static bool check_raft(const Nodedb__RaftMsg *m)
@@ -283,6 +302,23 @@ static void hand_beat(const Nodedb__Beat *b, RaftMessageType type, NdNodeId from
 	sink->raft(sink->ctx, &m);
 }
 
+static NdStatus hand_members(const Nodedb__Members *msg, const WireSink *sink)
+{
+	RaftConfiguration *c;
+	NdStatus	status;
+
+	if (sink->members == NULL)
+		return ND_OK;
+	c = nd_alloc(sizeof(*c));
+	if (c == NULL)
+		return ND_NOMEM;
+	status = raft_configuration_decode(msg->configuration.data, msg->configuration.len, c);
+	if (status == ND_OK)
+		sink->members(sink->ctx, &(WireMembers) {msg->index, c});
+	nd_free(c);
+	return status;
+}
+
 static void hand_small(const Nodedb__Frame *f, const WireSink *sink)
 {
 	for (size_t i = 0; i < f->n_answers; i++)
@@ -331,6 +367,8 @@ NdStatus wire_decode(const uint8_t *data, size_t len, NdNodeId from, NdNodeId to
 		for (size_t i = 0; i < f->n_beat_replies; i++)
 			hand_beat(f->beat_replies[i], RAFT_MSG_HEARTBEAT_REPLY, from, to, sink);
 		hand_small(f, sink);
+		for (size_t i = 0; status == ND_OK && i < f->n_members; i++)
+			status = hand_members(f->members[i], sink);
 	}
 	nodedb__frame__free_unpacked(f, &wire__allocator);
 	return status;
