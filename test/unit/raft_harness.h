@@ -182,12 +182,16 @@ H_UNUSED void h_post(Harness *h, const RaftMessage *m)
 	h->net[h->n_net++] = h_copy_message(m);
 }
 
+H_UNUSED NdStatus h_read_status;	/* what the log's reader says instead of reading */
+
 H_UNUSED NdStatus h_read(void *ctx, uint64_t lo, uint64_t hi, uint64_t bytes_max, RaftEntry *out, uint32_t cap, uint32_t *n)
 {
 	HNode	   *node = ctx;
 	uint64_t	bytes = 0;
 
 	*n = 0;
+	if (h_read_status != ND_OK)
+		return h_read_status;
 	if (lo < node->first)
 		return ND_COMPACTED;
 	for (uint64_t i = lo; i < hi && *n < cap && i <= node->last; i++)
@@ -639,6 +643,71 @@ H_UNUSED NdStatus h_propose(Harness *h, NdNodeId id, const char *text)
 	status = raft_propose(h->nodes[id].raft, &b, 1, &index, &term);
 	h_check(h, id);
 	return status;
+}
+
+/* Deliver what waits from one node to another, answers to it excluded. */
+H_UNUSED uint32_t h_deliver(Harness *h, NdNodeId from, NdNodeId to)
+{
+	uint32_t	n = h->n_net;
+	uint32_t	done = 0;
+
+	for (uint32_t k = 0, seen = 0; seen < n; seen++)
+	{
+		if (h->net[k].from == from && h->net[k].to == to)
+		{
+			RaftMessage m = h_take(h, k);
+
+			h_step(h, &m);
+			done++;
+		}
+		else
+			k++;
+	}
+	h_settle(h);
+	return done;
+}
+
+/* Lose what waits from one node to another; 0 is any. */
+H_UNUSED uint32_t h_drop(Harness *h, NdNodeId from, NdNodeId to)
+{
+	uint32_t	lost = 0;
+
+	for (uint32_t k = 0; k < h->n_net;)
+		if ((from == 0 || h->net[k].from == from) && (to == 0 || h->net[k].to == to))
+		{
+			h_take(h, k);
+			lost++;
+		}
+		else
+			k++;
+	return lost;
+}
+
+/* The newest waiting message of a kind from one node to another, or NULL. */
+H_UNUSED const RaftMessage *h_find(const Harness *h, RaftMessageType type, NdNodeId from, NdNodeId to)
+{
+	for (uint32_t k = h->n_net; k > 0; k--)
+		if (h->net[k - 1].type == type && h->net[k - 1].from == from && h->net[k - 1].to == to)
+			return &h->net[k - 1];
+	return NULL;
+}
+
+/* Make a node stand for election at once, whoever leads: as after a transfer when it knows a leader. */
+H_UNUSED void h_stand(Harness *h, NdNodeId id)
+{
+	RaftStatus	s;
+
+	raft_status(h->nodes[id].raft, &s);
+	if (s.leader != 0 && s.leader != id)
+	{
+		RaftMessage m = {.type = RAFT_MSG_TIMEOUT_NOW,.group = h->config.group,.from = s.leader,.to = id,.term = s.term};
+
+		raft_step(h->nodes[id].raft, &m);
+	}
+	else
+		raft_campaign(h->nodes[id].raft);
+	h_check(h, id);
+	h_settle(h);
 }
 
 H_UNUSED NdNodeId h_leader(const Harness *h)
