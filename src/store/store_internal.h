@@ -22,6 +22,7 @@
 #include "store_format.h"
 
 #define STORE_PATH_MAX 1024
+#define STORE_INDEX_MAX (UINT64_C(1) << 62)	/* of an entry: what is above cannot be true, and index + 1 never wraps */
 #define STORE_CHUNK 256				/* slots in one chunk of the position index */
 #define STORE_SPARES 2				/* prepared ahead: one for entries, one kept back for small records */
 #define STORE_OPEN_FILES_MAX 16		/* handles kept for reading */

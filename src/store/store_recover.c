@@ -230,7 +230,7 @@ static NdStatus apply_record(Store *s, const StoreRecord *r, const uint8_t *payl
 			store__group_set_checkpoint(s, g, r->index, at);
 			return ND_OK;
 		case STORE_RESET:
-			if (r->index == UINT64_MAX)
+			if (r->index >= STORE_INDEX_MAX)
 				return ND_DAMAGED;
 			store__group_restart(s, g, r->index + 1, r->term);
 			return ND_OK;

@@ -134,7 +134,8 @@ bool store__state_decode(const uint8_t *data, size_t len, StoreState *out)
 	out->checkpoint_index = nd_read_u64(&r);
 	out->n_configurations = nd_read_varint(&r);
 	out->configurations = r;
-	return !r.failed && out->first_index > 0 && out->last_index >= out->first_index - 1 && out->n_configurations > 0;
+	return !r.failed && out->first_index > 0 && out->last_index >= out->first_index - 1 && out->last_index < STORE_INDEX_MAX &&
+		out->n_configurations > 0;
 }
 
 /* All groups' states, each preceded by its length, into scratch. *bytes: as records. */
@@ -461,6 +462,8 @@ NdStatus store_reset_group(Store *s, NdGroupId group, uint64_t index, uint64_t t
 
 	if (st != ND_OK)
 		return st;
+	if (index >= STORE_INDEX_MAX)
+		return ND_INVALID;
 	if (checkpoint_len > CHECKPOINT_BYTES_MAX)
 		return ND_TOOBIG;
 	st = configuration_blob(c, &encoded);
