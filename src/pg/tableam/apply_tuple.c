@@ -299,8 +299,15 @@ static bool find_by_index(ApplyTable *table, const WireValue *search)
 	value_settings_end(level);
 	for (;;)
 	{
+		bool		found;
+		MemoryContext old;
+
+		/* The scan keeps what it allocates on the way (btree's killedItems): in the table's context, for the caller's is reset at every record. */
+		old = MemoryContextSwitchTo(table->cx);
 		index_rescan(table->scan, table->keys, table->n_keys, NULL, 0);
-		if (!index_getnext_slot(table->scan, ForwardScanDirection, table->found))
+		found = index_getnext_slot(table->scan, ForwardScanDirection, table->found);
+		MemoryContextSwitchTo(old);
+		if (!found)
 			return false;
 		if (!wait_for_doubt(table))
 			return true;
