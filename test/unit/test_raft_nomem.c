@@ -1,0 +1,176 @@
+/*
+ * test_raft_nomem.c: every allocation of a small history fails once: the group stays consistent, says ND_NOMEM or loses a message,
+ * and goes on when there is memory again.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "raft_harness.h"
+
+static uint64_t allocations;
+static uint64_t fail_from;		/* 1-based; 0 = never */
+static uint64_t fail_count;
+
+static bool fails(void)
+{
+	allocations++;
+	return fail_from != 0 && allocations >= fail_from && allocations < fail_from + fail_count;
+}
+
+static void *counted_alloc(void *ctx, size_t n)
+{
+	(void) ctx;
+	return fails() ? NULL : malloc(n);
+}
+
+static void *counted_realloc(void *ctx, void *p, size_t n)
+{
+	(void) ctx;
+	return fails() ? NULL : realloc(p, n);
+}
+
+static void counted_free(void *ctx, void *p)
+{
+	(void) ctx;
+	free(p);
+}
+
+static const NdAllocator counted = {counted_alloc, counted_realloc, counted_free, NULL};
+
+/* Ask until it is taken, with ticks in between: what fails for want of memory must work later. */
+static void eventually(Harness *h, NdStatus (*what) (Harness *h, NdNodeId leader))
+{
+	for (int i = 0; i < 100; i++)
+	{
+		NdNodeId	leader = h_leader(h);
+		NdStatus	status = leader == 0 ? ND_NOLEADER : what(h, leader);
+
+		if (leader != 0)
+			h_check(h, leader);
+		assert_string_equal(h->error, "");
+		h_run(h, 2);
+		if (status == ND_OK)
+			return;
+		assert_in_set(status, ((const LargestIntegralType[]) {ND_NOMEM, ND_BUSY, ND_NOLEADER, ND_NOTLEADER}), 4);
+	}
+	fail_msg("it never worked");
+}
+
+static NdStatus propose(Harness *h, NdNodeId leader)
+{
+	return h_propose(h, leader, "some bytes");
+}
+
+static NdStatus add_learner(Harness *h, NdNodeId leader)
+{
+	RaftConfiguration *c = h_alloc(sizeof(RaftConfiguration));
+	uint64_t	index;
+	NdStatus	status;
+
+	*c = *raft_configuration(h->nodes[leader].raft);
+	if (raft_configuration_find(c, 4) == NULL)
+		h_member(c, 4, RAFT_LEARNER);
+	status = raft_propose_configuration(h->nodes[leader].raft, c, &index);
+	free(c);
+	return status;
+}
+
+static uint64_t context;
+
+static NdStatus read_here(Harness *h, NdNodeId leader)
+{
+	return raft_read_index(h->nodes[leader].raft, ++context);
+}
+
+static NdStatus read_elsewhere(Harness *h, NdNodeId leader)
+{
+	return raft_read_index(h->nodes[leader % 3 + 1].raft, ++context);
+}
+
+static void start(Harness *h, NdNodeId id)
+{
+	NdStatus	status;
+
+	do
+		status = h_start(h, id);
+	while (status == ND_NOMEM);
+	assert_int_equal(status, ND_OK);
+}
+
+static void history(void)
+{
+	Harness    *h = h_alloc(sizeof(Harness));
+	RaftConfiguration *c = h_alloc(sizeof(RaftConfiguration));
+
+	h_init(h);
+	h->config.election_ticks = 4;
+	for (NdNodeId id = 1; id <= 3; id++)
+		h_member(c, id, RAFT_VOTER);
+	for (NdNodeId id = 1; id < H_NODES; id++)
+	{
+		h->nodes[id].first = 1;
+		h->nodes[id].autoflush = true;
+		if (id <= 3)
+			h->nodes[id].bootstrap = *c;
+		if (id <= 4)
+			start(h, id);
+	}
+	free(c);
+	h_run(h, 20);
+	for (int i = 0; i < 3; i++)
+		eventually(h, propose);
+	eventually(h, read_here);
+	eventually(h, read_elsewhere);
+	eventually(h, add_learner);
+	h_isolate(h, h_leader(h) != 0 ? h_leader(h) : 1, true);
+	h_run(h, 20);
+	memset(h->cut, 0, sizeof(h->cut));
+	h_run(h, 20);
+	eventually(h, propose);
+	h_crash(h, 2);
+	start(h, 2);
+	h_run(h, 20);
+	eventually(h, propose);
+	h_run(h, 10);
+	assert_string_equal(h->error, "");
+	for (NdNodeId id = 1; id <= 4; id++)
+		assert_int_equal(h->nodes[id].commit, h->max_commit);
+	h_free(h);
+	free(h);
+}
+
+static void test_every_allocation_fails_once(void **state)
+{
+	uint64_t	total;
+
+	(void) state;
+	nd_set_allocator(&counted);
+	fail_from = 0;
+	allocations = 0;
+	history();
+	total = allocations;
+	assert_in_range(total, 50, 5000);
+	for (uint64_t count = 1; count <= 10; count += 3)
+		for (uint64_t i = 1; i <= total; i++)
+		{
+			fail_from = i;
+			fail_count = count;
+			allocations = 0;
+			history();
+		}
+	fail_from = 0;
+	nd_set_allocator(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_allocation_fails_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
