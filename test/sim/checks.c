@@ -623,7 +623,7 @@ static void sent_sleep(void *ctx, const WireSleep *w)
 void check_sent(Host *h, NdNodeId to, const uint8_t *data, size_t len)
 {
 	Sent		sent = {h, to};
-	WireSink	sink = {sent_raft, sent_proposal, sent_answer, sent_gossip, sent_sleep, &sent};
+	WireSink	sink = {sent_raft, sent_proposal, sent_answer, sent_gossip, sent_sleep, &sent, NULL};
 
 	if (wire_decode(data, len, h->id, to, &sink) != ND_OK)
 		sim_fail(h->sim, "wire", "node %u sends a frame of %zu bytes to node %u that cannot be decoded", h->id, len, to);
@@ -680,7 +680,7 @@ static bool host_converged(Sim *s, NdNodeId id, NdGroupId group, uint64_t last, 
 		return false;
 	}
 	raft_status(node_raft(h->node, group), &raft);
-	if (raft.last_index != last || raft.commit != last || h->groups[group].applied != last)
+	if (raft.last_index != last || raft.commit != last || h->groups[group].applied != last || h->groups[group].delivered != last)
 	{
 		snprintf(why, why_len, "node %u group %u: last %" PRIu64 ", committed %" PRIu64 ", delivered %" PRIu64 ", applied %" PRIu64 "; the leader's last is %" PRIu64,
 				 id, group, raft.last_index, raft.commit, h->groups[group].delivered, h->groups[group].applied, last);
