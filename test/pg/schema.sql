@@ -36,6 +36,7 @@ CREATE TABLE cikey (id citext PRIMARY KEY, a int);
 CREATE TABLE enumkey (id mood PRIMARY KEY, a int);
 CREATE TABLE compkey (id pair PRIMARY KEY, a int);
 CREATE TABLE multi (a int, b text, c date, v int, PRIMARY KEY (c, a, b));
+CREATE TABLE longkey (id text PRIMARY KEY, a int);
 CREATE TABLE parent (id int PRIMARY KEY, a int);
 CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON UPDATE CASCADE ON DELETE CASCADE);
 CREATE TABLE part (id int, k int, PRIMARY KEY (id)) PARTITION BY RANGE (id);

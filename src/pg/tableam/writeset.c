@@ -8,8 +8,8 @@
  * 2. Before anything is appended in a subtransaction, the lengths at its beginning are on the stack. A subtransaction that appends nothing
  *    costs nothing.
  * 3. A record is appended whole, or the (sub)transaction that tried aborts.
- * 4. A table is announced ('R') before its first record, again after a utility command, an invalidation or an aborted subtransaction: numbers
- *    grow and are never used for two names.
+ * 4. A table is announced ('R') before its first record, and again after an aborted subtransaction or an invalidation, so after a utility
+ *    command that changed its columns or name. A number never stands for two names.
  */
 #include "writeset_internal.h"
 
@@ -399,7 +399,6 @@ void writeset_utility(const char *data, Size len)
 	record_begin('X');
 	put(data, len);
 	record_end();
-	ws.epoch++;					/* names may mean other tables from here on */
 }
 
 /* The table's number in the body. */

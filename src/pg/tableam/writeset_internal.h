@@ -93,7 +93,8 @@ typedef struct KeyIndex
 	bool		nulls_not_distinct;
 	bool		evaluated;		/* expressions or a predicate: needs the executor */
 	Bitmapset  *evaluated_atts; /* what they look at, offset by FirstLowInvalidHeapAttributeNumber */
-	IndexInfo  *info;			/* of the transaction `info_serial`, when evaluated */
+	IndexInfo  *info;			/* of the transaction `info_serial`, when evaluated; the same holds for row */
+	TupleTableSlot *row;
 	uint64		info_serial;
 	int			n_columns;
 	KeyColumn	columns[INDEX_MAX_KEYS];

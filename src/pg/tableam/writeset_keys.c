@@ -46,7 +46,7 @@ static EState *evaluator_state(void)
 	return evaluator.estate;
 }
 
-static IndexInfo *evaluated_index_info(KeyIndex *key)
+static IndexInfo *evaluated_index_info(KeyIndex *key, TupleDesc desc)
 {
 	if (key->info == NULL || key->info_serial != writeset_serial())
 	{
@@ -54,9 +54,11 @@ static IndexInfo *evaluated_index_info(KeyIndex *key)
 		Relation	index = index_open(key->indexoid, AccessShareLock);
 
 		key->info = BuildIndexInfo(index);
-		key->info_serial = writeset_serial();
+		/* A descriptor of its own: a counted reference would belong to a resource owner that a subtransaction may end. */
+		key->row = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(desc), &TTSOpsVirtual);
 		if (key->info->ii_Predicate != NIL)
 			key->info->ii_PredicateState = ExecPrepareQual(key->info->ii_Predicate, evaluator_state());
+		key->info_serial = writeset_serial();
 		index_close(index, AccessShareLock);
 		MemoryContextSwitchTo(old);
 	}
@@ -66,12 +68,12 @@ static IndexInfo *evaluated_index_info(KeyIndex *key)
 /* false: the row does not satisfy the predicate. */
 static bool evaluate(KeyIndex *key, TupleDesc desc, Datum *row_values, bool *row_nulls, Datum *values, bool *nulls)
 {
-	IndexInfo  *info = evaluated_index_info(key);
+	IndexInfo  *info = evaluated_index_info(key, desc);
 	EState	   *estate = evaluator_state();
 	ExprContext *context = GetPerTupleExprContext(estate);
-	/* A descriptor of its own: a counted reference would belong to a resource owner that a subtransaction may end. */
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(desc), &TTSOpsVirtual);
+	TupleTableSlot *slot = key->row;
 
+	ExecClearTuple(slot);
 	memcpy(slot->tts_values, row_values, desc->natts * sizeof(Datum));
 	memcpy(slot->tts_isnull, row_nulls, desc->natts * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
