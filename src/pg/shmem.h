@@ -84,8 +84,10 @@ typedef struct NodedbSlot
 	/* kick-out: written by the guard, under `kick_lock`, together with a check of lxid */
 	slock_t		kick_lock;
 	LocalTransactionId lxid;	/* backend, under kick_lock: transaction that touched a distributed table; 0 = none */
+	bool		committing;		/* backend, under kick_lock: its TXN is about to be proposed, or is: it can only be demoted, no longer doomed */
 	LocalTransactionId doomed_lxid;	/* guard: this transaction has to die with 40001 */
 	uint64		demoted_request;	/* guard: this request's backend gives up with 40003 */
+	LocalTransactionId kicked_lxid; /* guard: what kicked_at and kicks are about */
 	TimestampTz	kicked_at;		/* guard */
 	int			kicks;			/* guard */
 

@@ -466,6 +466,7 @@ commit_pre_commit(void)
 	keys = writeset_keys(&n_keys);
 	chunks = send_chunks(group, body_len, &n_chunks, &sent);
 
+	session_enter_commit();
 	nd_buf_init(&header);
 	if (entry_encode_header(&header, ENTRY_TXN, 0, my_txn_id(), sample_base(group), keys, n_keys, chunks, n_chunks) != ND_OK)
 		header.failed = true;

@@ -88,6 +88,23 @@ announce(void)
 	touched = true;
 }
 
+/*
+ * The last moment for a kick: from here on the guard does not signal this transaction any more. The signal is sent under the same lock, so none
+ * can arrive later.
+ */
+void
+session_enter_commit(void)
+{
+	NodedbSlot *slot = nodedb_my_slot();
+
+	announce();
+	SpinLockAcquire(&slot->kick_lock);
+	if (slot->doomed_lxid != slot->lxid)
+		slot->committing = true;
+	SpinLockRelease(&slot->kick_lock);
+	session_check_doomed();
+}
+
 static void
 check_member(void)
 {
@@ -264,6 +281,7 @@ end_of_transaction(void)
 
 		SpinLockAcquire(&slot->kick_lock);
 		slot->lxid = 0;
+		slot->committing = false;
 		SpinLockRelease(&slot->kick_lock);
 		touched = false;
 	}

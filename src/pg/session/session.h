@@ -17,6 +17,8 @@ extern void session_before_write(Relation rel);
 extern void session_before_utility(void);
 /* Has the applier asked this transaction to die (40001)? Raises it when it is safe. */
 extern void session_check_doomed(void);
+/* Before the TXN is proposed: raises 40001 if doomed; afterwards the transaction can only be demoted. */
+extern void session_enter_commit(void);
 /* This transaction wrote something local (heap): its commit must flush WAL. */
 extern void session_note_local_write(void);
 /*

@@ -49,6 +49,8 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	LocalTransactionId lxid;
 	long		since;
 	bool		first;
+	bool		demote = false;
+	bool		told = false;
 	SharedInvalidationMessage message;
 
 	if (proc == NULL || (lxid = proc->lxid) == InvalidLocalTransactionId)
@@ -73,31 +75,36 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	}
 
 	SpinLockAcquire(&slot->kick_lock);
-	first = slot->pid != pid || slot->kicks == 0 || (slot->doomed_lxid != 0 && slot->doomed_lxid != lxid);
+	first = slot->pid != pid || slot->kicks == 0 || slot->kicked_lxid != lxid;
 	if (first)
+	{
 		slot->kicked_at = now;
+		slot->kicked_lxid = lxid;
+	}
 	slot->kicks = first ? 1 : slot->kicks + 1;
 	since = TimestampDifferenceMilliseconds(slot->kicked_at, now);
-	if (slot->pid == pid && slot->lxid == lxid && (holds_write_lock || since >= READER_GRACE_MS) &&
-		state != SLOT_SUBMITTED && state != SLOT_TAKEN)
-		slot->doomed_lxid = lxid;
+	if (slot->pid == pid && slot->committing)
+		demote = since >= DEMOTE_MS;
+	else if (holds_write_lock || since >= READER_GRACE_MS)
+	{
+		if (slot->pid == pid && slot->lxid == lxid)
+			slot->doomed_lxid = lxid;
+		/* Under the lock: session_enter_commit() relies on no signal coming later. */
+		kill(pid, since >= TERMINATE_MS + (holds_write_lock ? 0 : READER_GRACE_MS) ? SIGTERM : SIGINT);
+		told = true;
+	}
 	SpinLockRelease(&slot->kick_lock);
 
-	if (slot->pid == pid && (state == SLOT_SUBMITTED || state == SLOT_TAKEN))
+	if (demote && slot->demoted_request != word >> 8 && (state == SLOT_SUBMITTED || state == SLOT_TAKEN))
 	{
-		if (since >= DEMOTE_MS && slot->demoted_request != word >> 8)
-		{
-			slot->demoted_request = word >> 8;
-			pg_atomic_fetch_add_u64(&nodedb_shared->demoted, 1);
-			SetLatch(&proc->procLatch);
-		}
-		return;
+		slot->demoted_request = word >> 8;
+		pg_atomic_fetch_add_u64(&nodedb_shared->demoted, 1);
+		SetLatch(&proc->procLatch);
 	}
-	if (!holds_write_lock && since < READER_GRACE_MS)
+	if (!told)
 		return;
 	if (first)
 		pg_atomic_fetch_add_u64(&nodedb_shared->kicked, 1);
-	kill(pid, since >= TERMINATE_MS + (holds_write_lock ? 0 : READER_GRACE_MS) ? SIGTERM : SIGINT);
 	/* Idle in transaction: SIGINT is ignored there; make it process invalidations, which runs our callback. */
 	memset(&message, 0, sizeof(message));
 	message.rc.id = SHAREDINVALRELCACHE_ID;
