@@ -289,6 +289,9 @@ static void judge(Sim *s, NdGroupId group, uint64_t index, LedgerEntry *e, uint1
 	}
 	if (t->not_sent)
 		sim_fail(s, "not sent", "group %u entry %" PRIu64 ": proposal %" PRIu64 " of node %u was surely not sent", group, index, e->txn.counter, e->txn.node);
+	if (t->seen_index && e->entry_kind != ENTRY_CHUNK && e->entry_kind != ENTRY_CANCEL &&
+		(commit || e->verdict.kind == VERDICT_ABORT_CONFLICT || e->verdict.kind == VERDICT_ABORT_RESERVED))
+		sim_fail(s, "duplicate", "group %u entry %" PRIu64 " is the copy of entry %" PRIu64 " and gets verdict %d of its own", group, index, t->seen_index, e->verdict.kind);
 	if (t->seen_index == 0)
 		t->seen_index = index;
 	if (e->base >= index)
@@ -600,9 +603,15 @@ static void sent_raft(void *ctx, const RaftMessage *m)
 		check_append_reply(sent->h, m);
 }
 
+/* Kept: faults.c lets some of them arrive once more, much later. */
 static void sent_proposal(void *ctx, const WireProposal *p)
 {
-	(void) ctx, (void) p;
+	Sent	   *sent = ctx;
+	Sim		   *s = sent->h->sim;
+	LateProposal *late = &s->late[s->n_late++ % SIM_LATE_KEEP];
+
+	nd_blob_unref(late->entry);
+	*late = (LateProposal) {sent->h->id, p->group, nd_blob_new(p->entry, (uint32_t) p->len)};
 }
 
 static void sent_answer(void *ctx, const WireAnswer *a)

@@ -258,6 +258,8 @@ static void add_pair(Sim *s, Client *c, Host *h, uint32_t key)
 	c->pairs[c->n_pairs++] = (SimPair) {key, h->groups[c->group].table[key], ++s->value};
 }
 
+static void begin_proposals(Sim *s, Client *c);
+
 static void begin_transaction(Sim *s, Client *c, Host *h)
 {
 	NdRandom   *r = &s->client_rng;
@@ -279,6 +281,20 @@ static void begin_transaction(Sim *s, Client *c, Host *h)
 	if (sim_chance(r, s->o.chunks))
 		c->chunks_left = 1 + (uint32_t) nd_random_below(r, c->n_pairs > 1 ? 2 : 1);
 	c->give_up = nd_random_below(r, 12) == 0;
+	if (sim_chance(r, s->o.linger))
+	{
+		c->state = CLIENT_LINGERING;
+		c->op++;
+		wake(s, c, sim_spread(r, s->o.linger_us / 2));
+	}
+	else
+		begin_proposals(s, c);
+}
+
+static void begin_proposals(Sim *s, Client *c)
+{
+	NdRandom   *r = &s->client_rng;
+
 	if (sim_chance(r, s->o.reserve))
 		propose(s, c, CLIENT_RESERVING, ENTRY_RESERVE);
 	else if (c->chunks_left)
@@ -373,6 +389,8 @@ void client_event(Sim *s, uint32_t i, uint64_t op)
 		return;
 	if (c->state == CLIENT_IDLE)
 		start(s, c);
+	else if (c->state == CLIENT_LINGERING && s->hosts[c->node].paused_until <= s->now)
+		begin_proposals(s, c);
 	else if (c->state == CLIENT_MUST_CANCEL && s->hosts[c->node].paused_until <= s->now)
 		propose(s, c, CLIENT_CANCELLING, ENTRY_CANCEL);
 	else if (c->outstanding && c->forget && s->hosts[c->node].paused_until <= s->now)
@@ -485,6 +503,9 @@ void clients_failed(Host *h, NdGroupId group, TxnId txn, EntryKind kind, NodeOut
 					 h->id, group, txn.counter, t->seen_index);
 	}
 	c->outstanding = false;
+	/* Now and then somebody wants to know for sure: a tombstone in the log settles it. */
+	if (outcome == NODE_UNKNOWN && kind == ENTRY_TXN && !c->probe && nd_random_below(&s->client_rng, 2))
+		c->reserved = true;
 	not_committed(s, c);
 }
 

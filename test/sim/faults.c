@@ -8,6 +8,8 @@
  */
 #include "sim.h"
 
+#include "../../src/core/wire/wire.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -23,6 +25,7 @@ typedef enum Fault
 	FAULT_MEMBERSHIP,
 	FAULT_TRANSFER,
 	FAULT_ALL_CRASH,
+	FAULT_LATE,
 	FAULT_KINDS
 } Fault;
 
@@ -37,6 +40,7 @@ static uint64_t mean_of(const Sim *s, Fault f)
 		[FAULT_MEMBERSHIP] = s->o.membership_every,
 		[FAULT_TRANSFER] = s->o.transfer_every,
 		[FAULT_ALL_CRASH] = s->o.all_crash_every,
+		[FAULT_LATE] = s->o.late_every,
 	};
 
 	return every[f];
@@ -263,10 +267,36 @@ static void transfer(Sim *s)
 	}
 }
 
+/*
+ * A proposal that left its node long ago, perhaps in an earlier life, arrives at a leader again: failure scenario D4. Its request number is one
+ * that no node gives out, so that the answer concerns nobody.
+ */
+static void late_proposal(Sim *s)
+{
+	LateProposal *late = &s->late[below(s, SIM_LATE_KEEP)];
+	NdBuf		frame;
+
+	if (late->entry == NULL)
+		return;
+	nd_buf_init(&frame);
+	wire_put_proposal(&frame, &(WireProposal) {late->group, UINT64_MAX, late->entry->data, late->entry->len});
+	for (NdNodeId id = 1; id < s->next_id; id++)
+		if (id != late->from && s->hosts[id].up && raft_is_leader(node_raft(s->hosts[id].node, late->group)) &&
+			net_inject(s, late->from, id, frame.data, frame.len))
+			sim_trace(s, T_LATE, 0, late->from, id, late->group, nd_checksum(late->entry->data, late->entry->len, 0), 0);
+	nd_buf_free(&frame);
+}
+
 static void fsync_error(Sim *s, Host *h)
 {
+	uint32_t	after = (uint32_t) below(s, 3);
+
+	if (h->disk_armed)
+		return;
+	h->rounds_since_failure = 0;
+	h->sync_fails_at = memvfs_count(h->disk, MEMVFS_SYNC) + after;
 	h->disk_armed = true;
-	memvfs_fail(h->disk, MEMVFS_SYNC, (uint32_t) below(s, 3), 1, ND_IO);
+	memvfs_fail(h->disk, MEMVFS_SYNC, after, 1, ND_IO);
 	sim_trace(s, T_FSYNC_ERROR, h->id, 0, 0, 0, 0, 0);
 }
 
@@ -281,6 +311,8 @@ void fault_event(Sim *s, uint64_t which)
 		partition(s);
 	else if (which == FAULT_MEMBERSHIP)
 		begin_membership_change(s);
+	else if (which == FAULT_LATE)
+		late_proposal(s);
 	else if (which == FAULT_TRANSFER)
 		transfer(s);
 	else if (which == FAULT_ALL_CRASH)

@@ -441,7 +441,7 @@ static void work(Host *h)
 }
 
 /* A driver that stopped must have had a reason. Its server is restarted later, or its disk is given up. */
-static void look_after(Host *h)
+static void look_after(Host *h, const SimEvent *e)
 {
 	Sim		   *s = h->sim;
 	NdStatus	status = ND_OK;
@@ -459,6 +459,9 @@ static void look_after(Host *h)
 		}
 		return;
 	}
+	/* What a failed sync left behind nobody knows: a driver that goes on loses it. */
+	if (h->disk_armed && memvfs_count(h->disk, MEMVFS_SYNC) > h->sync_fails_at && e->kind == EV_WORK && ++h->rounds_since_failure > 2)
+		sim_fail(s, "failed sync", "node %u goes on though a sync of its log failed", h->id);
 	check_host(h);
 	if (!h->disk_scheduled && memvfs_job(h->disk, &bytes))
 	{
@@ -518,5 +521,5 @@ void host_event(Host *h, const SimEvent *e)
 		default:
 			break;
 	}
-	look_after(h);
+	look_after(h, e);
 }

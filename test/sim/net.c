@@ -217,6 +217,17 @@ void net_host_stopped(Host *h, bool silent)
 			disconnect(s, h->id, id, silent ? sim_spread(&s->net_rng, 500 * SIM_MS) : sim_spread(&s->net_rng, 1 * SIM_MS));
 }
 
+bool net_inject(Sim *s, NdNodeId from, NdNodeId to, const uint8_t *data, size_t len)
+{
+	Link	   *l = link_of(s, from, to);
+
+	if (!l->connected)
+		return false;
+	l->queued[from > to] += len;
+	sim_post_data(s, s->now, EV_FRAME, to, from, l->session, data, (uint32_t) len);
+	return true;
+}
+
 bool net_session(Sim *s, NdNodeId a, NdNodeId b, uint64_t session)
 {
 	Link	   *l = link_of(s, a, b);

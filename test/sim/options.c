@@ -45,6 +45,7 @@ static void choose_faults(SimOptions *o, NdRandom *r)
 	o->fsync_error_every = maybe(r, 1 * SIM_S, 6 * SIM_S);
 	o->membership_every = maybe(r, 300 * SIM_MS, 3 * SIM_S);
 	o->transfer_every = maybe(r, 100 * SIM_MS, 1 * SIM_S);
+	o->late_every = maybe(r, 10 * SIM_MS, 300 * SIM_MS);
 	o->all_crash_every = nd_random_below(r, 4) == 0 ? 2 * SIM_S : 0;
 	o->flush_us = PICK(r, 20, 500, 3000, 15000);
 	o->flush_spike = (uint32_t) maybe(r, 1, 30);
@@ -68,6 +69,8 @@ static void choose_clients(SimOptions *o, NdRandom *r)
 	o->pad_bytes = (uint32_t) PICK(r, 0, 0, 200, 4000, 30000);
 	o->reserve = (uint32_t) maybe(r, 20, 300);
 	o->chunks = (uint32_t) maybe(r, 20, 300);
+	o->linger = (uint32_t) maybe(r, 10, 400);
+	o->linger_us = PICK(r, 20 * SIM_MS, 300 * SIM_MS);
 	o->forget = (uint32_t) maybe(r, 5, 50);
 }
 

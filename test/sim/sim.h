@@ -92,6 +92,7 @@ typedef struct SimOptions
 	uint64_t	membership_every;
 	uint64_t	transfer_every;
 	uint64_t	all_crash_every;
+	uint64_t	late_every;		/* an old proposal arrives again */
 	/* tables */
 	uint32_t	busy;			/* per mille of deliveries refused at random */
 	uint32_t	apply_queue;	/* entries; full means ND_BUSY */
@@ -105,6 +106,8 @@ typedef struct SimOptions
 	uint32_t	pad_bytes;		/* up to this many bytes of ballast in a body */
 	uint32_t	reserve;		/* per mille of transactions that reserve first */
 	uint32_t	chunks;			/* per mille of transactions in pieces */
+	uint32_t	linger;			/* per mille of transactions that take up to linger_us between reading and proposing */
+	uint64_t	linger_us;
 	uint32_t	forget;			/* per mille of proposals that the client gives up */
 	/* driver */
 	NodeConfig	node;
@@ -230,7 +233,9 @@ struct Host
 	bool		dead;			/* disk lost for good */
 	bool		leaving;		/* asked to leave the cluster */
 	bool		founder;
-	bool		disk_armed;		/* an fsync error waits for its flush */
+	bool		disk_armed;		/* an fsync error waits for its flush ... */
+	uint64_t	sync_fails_at;	/* ... of this number */
+	uint32_t	rounds_since_failure;
 	uint32_t	incarnation;
 	uint64_t	life;
 	uint64_t	paused_until;
@@ -259,6 +264,7 @@ struct Host
 typedef enum ClientState
 {
 	CLIENT_IDLE,
+	CLIENT_LINGERING,			/* has read, proposes later */
 	CLIENT_RESERVING,
 	CLIENT_CHUNKING,
 	CLIENT_COMMITTING,
@@ -328,6 +334,15 @@ typedef struct TraceRecord
 } TraceRecord;
 
 #define SIM_TRACE_KEEP 200
+#define SIM_LATE_KEEP 64
+
+/* A forwarded proposal that once left a node. */
+typedef struct LateProposal
+{
+	NdNodeId	from;
+	NdGroupId	group;
+	NdBlob	   *entry;
+} LateProposal;
 
 struct Sim
 {
@@ -356,6 +371,8 @@ struct Sim
 	Client		clients[SIM_CLIENTS_MAX];
 	uint64_t	next_token;
 	Ledger		ledgers[SIM_GROUPS_MAX];
+	LateProposal late[SIM_LATE_KEEP];	/* ring */
+	uint64_t	n_late;
 	TxnRecord  *txns;
 	uint32_t	n_txns;
 	uint32_t	cap_txns;
@@ -378,7 +395,7 @@ typedef enum TraceOp
 {
 	T_TICK, T_WORK, T_SEND, T_DROP, T_FRAME, T_PEER_UP, T_PEER_DOWN, T_DISK, T_DELIVER, T_REFUSE, T_APPLY, T_DURABLE, T_START, T_CRASH,
 	T_PAUSE, T_BLOCK, T_UNBLOCK, T_BREAK, T_FSYNC_ERROR, T_PROPOSE, T_PROPOSE_FAILED, T_FORGET, T_READ, T_READ_DONE, T_ACK, T_ADD, T_REMOVE,
-	T_TRANSFER, T_LEADER, T_NODE_FAILED, T_PHASE, T_LOG, T_AUDIT
+	T_TRANSFER, T_LATE, T_LEADER, T_NODE_FAILED, T_PHASE, T_LOG, T_AUDIT
 } TraceOp;
 
 /* One whole run; false when a check failed (reported on stdout). *trace_hash identifies the run. */
@@ -402,6 +419,7 @@ void		net_break(Sim *s, NdNodeId a, NdNodeId b);
 void		net_try(Sim *s, NdNodeId a, NdNodeId b);
 void		net_heal(Sim *s);
 bool		net_take_frame(Sim *s, const SimEvent *e);	/* is its stream still alive? */
+bool		net_inject(Sim *s, NdNodeId from, NdNodeId to, const uint8_t *data, size_t len);	/* a frame of unknown origin; false: no stream */
 bool		net_session(Sim *s, NdNodeId a, NdNodeId b, uint64_t session);	/* is it the one that is up now? */
 
 /* ---- host.c ---- */

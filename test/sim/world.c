@@ -83,6 +83,7 @@ static const struct
 	[T_ADD] = {"add member", {"at", "status"}},
 	[T_REMOVE] = {"remove member", {"at", "status"}},
 	[T_TRANSFER] = {"transfer", {"group", "to", "status"}},
+	[T_LATE] = {"late proposal", {"from", "to", "group", "hash"}},
 	[T_LEADER] = {"leader", {"group", "term", "last", "commit"}},
 	[T_NODE_FAILED] = {"node failed", {"status"}},
 	[T_PHASE] = {"phase", {"phase"}},
@@ -410,6 +411,8 @@ static void dispose(Sim *s)
 		free(l->configurations);
 	}
 	free(s->txns);
+	for (uint32_t i = 0; i < SIM_LATE_KEEP; i++)
+		nd_blob_unref(s->late[i].entry);
 	free(s);
 }
 
