@@ -69,3 +69,16 @@ COMMENT ON FUNCTION wait_applied(int, bigint, int) IS 'Wait until this node has 
 
 GRANT USAGE ON SCHEMA nodedb TO PUBLIC;
 GRANT SELECT ON nodes, groups, metrics TO PUBLIC;
+
+-- ---- reads ----
+
+CREATE FUNCTION session_token() RETURNS text
+	AS 'MODULE_PATHNAME', 'nodedb_session_token' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION session_token() IS
+	'What this session has seen and written, for another session, on any node: there, use_session_token() makes its reads see at least that. '
+	'Ask for it after the commit that it should cover.';
+
+CREATE FUNCTION use_session_token(token text) RETURNS void
+	AS 'MODULE_PATHNAME', 'nodedb_use_session_token' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION use_session_token(text) IS
+	'From the next statement on, reads of this session with nodedb.read_consistency = session see at least what the token stands for.';

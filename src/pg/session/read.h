@@ -7,9 +7,11 @@
 #include "session.h"
 #include "executor/execdesc.h"
 
+/* _PG_init, before session.c installs its own ExecutorStart hook: what a plan's functions read shows only after standard_ExecutorStart. */
+extern void read_init(void);
 /* Before standard_ExecutorStart of a statement in the replicated database: wait as nodedb.read_consistency says and renew the snapshot. */
 extern void read_before_executor(QueryDesc *query);
-/* After a commit: sample the watermarks, so that a later read at or below them needs no new snapshot, and remember them for session reads. */
+/* After a commit: sample the watermarks, so that a later read at or below them needs no new snapshot. */
 extern void read_end_of_transaction(void);
 
 #endif

@@ -41,8 +41,8 @@ static int	database_is_ours = -1;		/* -1 unknown */
 
 /* ---- checks ---- */
 
-static bool
-in_replicated_database(void)
+bool
+session_in_replicated_database(void)
 {
 	if (database_is_ours < 0)
 	{
@@ -115,7 +115,7 @@ check_member(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("nodedb must be loaded at server start"),
 				 errhint("Add nodedb to shared_preload_libraries and restart the server.")));
-	if (!in_replicated_database())
+	if (!session_in_replicated_database())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("distributed tables exist only in the replicated database \"%s\"", nodedb_database),
@@ -202,7 +202,7 @@ note_relations(QueryDesc *query)
 static void
 executor_start(QueryDesc *query, int eflags)
 {
-	if (nodedb_shared != NULL && !apply_active && !IsParallelWorker() && IsNormalProcessingMode() && in_replicated_database() &&
+	if (nodedb_shared != NULL && !apply_active && !IsParallelWorker() && IsNormalProcessingMode() && session_in_replicated_database() &&
 		!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 	{
 		note_relations(query);
@@ -333,6 +333,7 @@ subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 void
 session_init(void)
 {
+	read_init();
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);

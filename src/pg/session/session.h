@@ -8,6 +8,8 @@
 #include "utils/rel.h"
 
 extern void session_init(void);			/* _PG_init: transaction callbacks and hooks */
+/* Is this the replicated database? False outside of a transaction until it is known. */
+extern bool session_in_replicated_database(void);
 /*
  * Before the first change of a distributed table in a transaction, and cheaply before each later one: is this node a working member, is this the
  * replicated database, is the isolation level supported, has the transaction been kicked out? ereports if not.

@@ -1,0 +1,424 @@
+/*
+ * read.c: which statements wait before they read, and when: the hooks.
+ *
+ * What waits, once nodedb.read_consistency asks for it:
+ *   READ COMMITTED    a statement that reads a distributed or partitioned table, or calls a function that may read one under the statement's own
+ *                     snapshot (not VOLATILE). Once per client message and transaction: queries nested in functions, triggers and foreign key
+ *                     checks wait when nothing around them has, and share that wait.
+ *   REPEATABLE READ   the transaction's first query: it fixes the snapshot of all. Outside a block only when it reads something distributed.
+ *   SERIALIZABLE      nothing: distributed tables are refused there.
+ * SELECT 1, the plain INSERT of VALUES, and in READ COMMITTED catalogues and local tables wait for nothing.
+ *
+ * Hooks: session.c calls read_before_executor(); our own ExecutorStart hook runs inside of it and starts a plan once more when its functions,
+ * known only then (OAT_FUNCTION_EXECUTE), turn out to read; the utility hook sees to COPY TO and to REPEATABLE READ.
+ *
+ * Invariant: a statement that had to wait and could not be given a newer snapshot raises 40001; it never reads on under the older one.
+ */
+#include "read_internal.h"
+
+#include "../shmem.h"
+#include "../tableam/apply.h"
+
+#include "access/parallel.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "storage/proc.h"
+#include "tcop/pquery.h"
+#include "tcop/utility.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+static ExecutorStart_hook_type prev_executor_start = NULL;
+static ProcessUtility_hook_type prev_utility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+
+/* READ COMMITTED: the client message that has waited, in this transaction. */
+static TimestampTz waited_message = 0;
+static LocalTransactionId waited_lxid = InvalidLocalTransactionId;
+/* REPEATABLE READ: the transaction whose snapshot is settled: new enough, or chosen by the user. */
+static LocalTransactionId settled_lxid = InvalidLocalTransactionId;
+
+static int	utility_depth = 0;
+static Portal utility_portal = NULL;	/* of the outermost utility statement */
+static bool reader_called = false;	/* a plan that is being started calls a function that may read */
+
+/* ---- what a statement reads ---- */
+
+typedef enum Reads
+{
+	READS_NOTHING,
+	READS_LOCALLY,				/* some relation of this node only: a catalogue, a heap table */
+	READS_DISTRIBUTED
+} Reads;
+
+/* A plain INSERT reads nothing of its target; ON CONFLICT does. */
+static bool
+only_inserted_into(PlannedStmt *plan, int rti)
+{
+	ModifyTable *top = (ModifyTable *) plan->planTree;
+
+	return plan->commandType == CMD_INSERT && IsA(top, ModifyTable) && top->onConflictAction == ONCONFLICT_NONE &&
+		list_member_int(top->resultRelations, rti);
+}
+
+static Reads
+plan_reads(PlannedStmt *plan)
+{
+	Reads		reads = READS_NOTHING;
+	ListCell   *lc;
+
+	foreach(lc, plan->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind != RTE_RELATION)
+			continue;
+		reads = READS_LOCALLY;
+		if (rte->relid >= FirstNormalObjectId && !only_inserted_into(plan, foreach_current_index(lc) + 1) &&
+			(rte->relkind == RELKIND_PARTITIONED_TABLE || (rte->relkind == RELKIND_RELATION && nodedb_relid_is_distributed(rte->relid))))
+			return READS_DISTRIBUTED;
+	}
+	return reads;
+}
+
+/* Triggers, foreign key checks among them, read under the transaction's snapshot. */
+static bool
+fires_triggers(PlannedStmt *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->resultRelations)
+	{
+		RangeTblEntry *rte = list_nth_node(RangeTblEntry, plan->rtable, lfirst_int(lc) - 1);
+		Relation	rel = RelationIdGetRelation(rte->relid);
+		bool		fires;
+
+		if (!RelationIsValid(rel))
+			continue;
+		fires = rel->trigdesc != NULL;
+		RelationClose(rel);
+		if (fires)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * May this function read tables under the snapshot of the statement that calls it? A VOLATILE one takes snapshots of its own in READ COMMITTED,
+ * and the queries inside wait for themselves; with one snapshot per transaction it is too late then.
+ */
+static bool
+function_reads(Oid function)
+{
+	HeapTuple	tuple;
+	Form_pg_proc form;
+	bool		reads;
+
+	if (function < FirstNormalObjectId)
+		switch (function)
+		{
+			case F_QUERY_TO_XML:
+			case F_QUERY_TO_XMLSCHEMA:
+			case F_QUERY_TO_XML_AND_XMLSCHEMA:
+			case F_TABLE_TO_XML:
+			case F_TABLE_TO_XML_AND_XMLSCHEMA:
+			case F_SCHEMA_TO_XML:
+			case F_SCHEMA_TO_XML_AND_XMLSCHEMA:
+			case F_DATABASE_TO_XML:
+			case F_DATABASE_TO_XML_AND_XMLSCHEMA:
+			case F_TS_STAT_TEXT:
+			case F_TS_STAT_TEXT_TEXT:
+			case F_TS_REWRITE_TSQUERY_TEXT:
+			case F_PG_EXPORT_SNAPSHOT:	/* whoever imports it reads under it */
+				return true;
+			default:
+				return false;
+		}
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	reads = form->pronamespace != nodedb_schema_oid() && (IsolationUsesXactSnapshot() || form->provolatile != PROVOLATILE_VOLATILE) &&
+		!(form->provolatile == PROVOLATILE_IMMUTABLE && (form->prolang == ClanguageId || form->prolang == INTERNALlanguageId));
+	ReleaseSysCache(tuple);
+	return reads;
+}
+
+/* ---- waiting, and what follows ---- */
+
+/* Is this process one whose reads can have to wait? In a transaction. */
+static bool
+concerned(void)
+{
+	return nodedb_shared != NULL && !apply_active && !IsParallelWorker() && IsNormalProcessingMode() && IsTransactionState() &&
+		session_in_replicated_database() && OidIsValid(nodedb_am_oid());
+}
+
+static bool
+message_has_waited(void)
+{
+	return waited_lxid == MyProc->lxid && waited_message == GetCurrentStatementStartTimestamp();
+}
+
+static void
+message_waited(void)
+{
+	waited_lxid = MyProc->lxid;
+	waited_message = GetCurrentStatementStartTimestamp();
+}
+
+static void
+raise_old_snapshot(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access: the snapshot is older than nodedb.read_consistency allows"),
+			 errdetail("Something was read under it before this statement, so it cannot be taken anew."),
+			 errhint("Retry the transaction, and read a distributed table in its first statement.")));
+}
+
+static void
+before_statement(QueryDesc *query, bool must_read)
+{
+	bool		renewable;
+
+	if (message_has_waited() || !read_wanted() || (!must_read && plan_reads(query->plannedstmt) != READS_DISTRIBUTED))
+		return;
+	renewable = read_can_renew_statement(query, utility_portal);
+	/* Nested under the snapshot of an outer query that has waited, in an earlier message (Bind, then Execute): it reads what that one reads. */
+	if (!renewable && waited_lxid == MyProc->lxid)
+		return;
+	if (read_wait())
+	{
+		if (!renewable)
+			raise_old_snapshot();
+		read_renew_statement(query);
+	}
+	message_waited();
+}
+
+/* The level in force at the first query counts for the whole transaction: its snapshot does not move again. */
+static void
+settle_transaction(QueryDesc *query)
+{
+	if (read_wanted() && read_wait() && !read_renew_transaction(query))
+		raise_old_snapshot();
+	settled_lxid = MyProc->lxid;
+}
+
+static void
+before_query_of_transaction(QueryDesc *query, bool must_read)
+{
+	Reads		reads;
+
+	if (settled_lxid == MyProc->lxid)
+		return;
+	reads = plan_reads(query->plannedstmt);
+	if (!must_read && reads != READS_DISTRIBUTED &&
+		(IsTransactionBlock() ? reads == READS_NOTHING : !fires_triggers(query->plannedstmt)))
+		return;
+	settle_transaction(query);
+}
+
+static void
+before_executor(QueryDesc *query, bool must_read)
+{
+	if (IsolationIsSerializable() || query->snapshot == NULL || !IsMVCCSnapshot(query->snapshot))
+		return;
+	if (IsolationUsesXactSnapshot())
+		before_query_of_transaction(query, must_read);
+	else
+		before_statement(query, must_read);
+}
+
+void
+read_before_executor(QueryDesc *query)
+{
+	before_executor(query, false);
+}
+
+/* ---- functions that read ---- */
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object, int sub, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object, sub, arg);
+	if (access == OAT_FUNCTION_EXECUTE && !reader_called && concerned() && function_reads(object))
+		reader_called = true;
+}
+
+static bool
+must_wait_again(void)
+{
+	if (!concerned() || IsolationIsSerializable())
+		return false;
+	return IsolationUsesXactSnapshot() ? settled_lxid != MyProc->lxid : !message_has_waited() && read_wanted();
+}
+
+static void
+start_plan(QueryDesc *query, int eflags)
+{
+	if (prev_executor_start)
+		prev_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+static void
+executor_start(QueryDesc *query, int eflags)
+{
+	bool		outer = reader_called;
+	bool		calls;
+
+	reader_called = false;
+	start_plan(query, eflags);
+	calls = reader_called;
+	reader_called = outer;
+	if (!calls || (eflags & EXEC_FLAG_EXPLAIN_ONLY) || !must_wait_again())
+		return;
+	/* Nothing was executed. End it without ExecutorFinish(), which would run data-modifying WITH queries; wait; start again. */
+	if (!(eflags & EXEC_FLAG_SKIP_TRIGGERS))
+		AfterTriggerEndQuery(query->estate);
+	query->estate->es_finished = true;
+	standard_ExecutorEnd(query);
+	before_executor(query, true);
+	start_plan(query, eflags);
+	reader_called = outer;
+}
+
+/* ---- utility statements ---- */
+
+static bool
+copies_distributed(CopyStmt *copy)
+{
+	Oid			relid;
+
+	if (copy->is_from || copy->relation == NULL)
+		return false;			/* COPY (query) goes through the executor */
+	relid = RangeVarGetRelid(copy->relation, NoLock, true);
+	return OidIsValid(relid) && nodedb_relid_is_distributed(relid);
+}
+
+/* Does this statement run queries that it plans itself? */
+static bool
+runs_queries(Node *statement)
+{
+	ListCell   *lc;
+
+	switch (nodeTag(statement))
+	{
+		case T_CopyStmt:
+			return !((CopyStmt *) statement)->is_from;
+		case T_DeclareCursorStmt:
+		case T_ExecuteStmt:
+		case T_CreateTableAsStmt:
+		case T_RefreshMatViewStmt:
+		case T_CallStmt:
+		case T_DoStmt:
+			return true;
+		case T_ExplainStmt:
+			foreach(lc, ((ExplainStmt *) statement)->options)
+				if (strcmp(lfirst_node(DefElem, lc)->defname, "analyze") == 0)
+					return true;
+			return false;
+		default:
+			return false;
+	}
+}
+
+static void
+before_utility(PlannedStmt *plan, ProcessUtilityContext context)
+{
+	Node	   *statement = plan->utilityStmt;
+
+	if (IsA(statement, VariableSetStmt))
+	{
+		VariableSetStmt *set = (VariableSetStmt *) statement;
+
+		/* An imported snapshot is what the user wants to read under. */
+		if (set->kind == VAR_SET_MULTI && strcmp(set->name, "TRANSACTION SNAPSHOT") == 0)
+			settled_lxid = MyProc->lxid;
+		return;
+	}
+	if (IsA(statement, TransactionStmt) || IsAbortedTransactionBlockState() || !concerned())
+		return;
+	if (IsolationIsSerializable())
+	{
+		if (IsA(statement, CopyStmt) && copies_distributed((CopyStmt *) statement))
+			session_before_utility();	/* refuses */
+	}
+	else if (!IsolationUsesXactSnapshot())
+	{
+		/* No executor there: the table is scanned under the portal's snapshot. Everything else waits in ExecutorStart. */
+		if (!IsA(statement, CopyStmt) || message_has_waited() || !read_wanted() || !copies_distributed((CopyStmt *) statement))
+			return;
+		if (read_wait())
+		{
+			if (context != PROCESS_UTILITY_TOPLEVEL)
+				raise_old_snapshot();
+			read_renew_portal(ActivePortal);
+		}
+		message_waited();
+	}
+	else if (context == PROCESS_UTILITY_TOPLEVEL && settled_lxid != MyProc->lxid &&
+			 (runs_queries(statement) || (IsTransactionBlock() && PlannedStmtRequiresSnapshot(plan))))
+		settle_transaction(NULL);
+}
+
+static void
+utility(PlannedStmt *plan, const char *text, bool read_only, ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+		DestReceiver *dest, QueryCompletion *completion)
+{
+	before_utility(plan, context);
+	if (context == PROCESS_UTILITY_TOPLEVEL)
+		utility_portal = ActivePortal;
+	utility_depth++;
+	PG_TRY();
+	{
+		if (prev_utility)
+			prev_utility(plan, text, read_only, context, params, environment, dest, completion);
+		else
+			standard_ProcessUtility(plan, text, read_only, context, params, environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		if (--utility_depth == 0)
+			utility_portal = NULL;
+	}
+	PG_END_TRY();
+}
+
+/* An aborted transaction saw nothing that its successor could miss. */
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT && nodedb_shared != NULL && !apply_active)
+	{
+		reader_called = false;
+		read_end_of_transaction();
+	}
+}
+
+void
+read_init(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = executor_start;
+	prev_utility = ProcessUtility_hook;
+	ProcessUtility_hook = utility;
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
+}

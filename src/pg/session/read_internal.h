@@ -1,0 +1,45 @@
+/*
+ * read_internal.h: what the read*.c files share.
+ */
+#ifndef NODEDB_READ_INTERNAL_H
+#define NODEDB_READ_INTERNAL_H
+
+#include "read.h"
+#include "utils/portal.h"
+
+/* ---- read_wait.c ---- */
+
+/*
+ * Per data group: an index of its log, from 1 to read_groups() - 1. NULL before read_prepare(); they live as long as the process.
+ *
+ * read_seen    watermarks at the end of the last transaction: every snapshot of this one shows at least that
+ * read_token   what this session asked to see by nodedb.use_session_token()
+ */
+extern uint64 *read_seen;
+extern uint64 *read_token;
+
+/* Make them; may fail for want of memory. */
+extern void read_prepare(void);
+extern uint32 read_groups(void);
+/* Does nodedb.read_consistency ask for anything that the snapshots of this transaction might not show? Cheap. */
+extern bool read_wanted(void);
+/*
+ * Wait until this node shows what the setting asks for. True when snapshots taken before the call may be older than that.
+ *
+ * ereports: 57P03 no majority, or not caught up, within nodedb.commit_timeout; 40001 when a lock of this transaction keeps the applier from
+ * getting there.
+ */
+extern bool read_wait(void);
+
+/* ---- read_snapshot.c ---- */
+
+/* READ COMMITTED: may this query's snapshot be exchanged? No when an outer query runs under it too. `utility`: portal of the utility statement around it. */
+extern bool read_can_renew_statement(QueryDesc *query, Portal utility);
+/* Exchange it for one taken now; only after read_can_renew_statement(). */
+extern void read_renew_statement(QueryDesc *query);
+/* REPEATABLE READ: take the transaction's snapshot anew. query is NULL before a utility statement. False when somebody else holds it. */
+extern bool read_renew_transaction(QueryDesc *query);
+/* READ COMMITTED: the snapshot that a utility statement of this portal scans under. */
+extern void read_renew_portal(Portal portal);
+
+#endif

@@ -1,0 +1,264 @@
+/*
+ * read_wait.c: how far this node's tables must have come before a snapshot counts, and waiting for it.
+ *
+ * A strong read is one ReadIndex round that began after the read arrived (Ongaro's thesis, 6.4): a round that was confirmed earlier would be a
+ * lease in disguise. All sessions that wait at that moment share it.
+ *
+ * Invariants:
+ * 1. A round counts for a request only when it began after the request was made: read_done >= its number.
+ * 2. What is compared with read_seen is a lower bound of every snapshot of the running transaction: sampled at the end of the one before, after
+ *    its commit moved the turnstile; watermarks move after visibility.
+ * 3. Nobody waits here while the applier waits, directly or behind another waiter, for a lock of ours: PostgreSQL's deadlock detector does not
+ *    see that this session waits for the applier.
+ */
+#include "read_internal.h"
+
+#include "../shmem.h"
+#include "wait.h"
+
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define POLL_MS 10
+
+uint64	   *read_seen = NULL;
+uint64	   *read_token = NULL;
+
+static uint64 *target = NULL;	/* of the wait under way */
+
+void
+read_prepare(void)
+{
+	uint64	   *all;
+
+	if (read_seen != NULL)
+		return;
+	/* Process life: read_end_of_transaction() must not allocate. */
+	all = MemoryContextAllocZero(TopMemoryContext, sizeof(uint64) * nodedb_shared->max_groups * 3);
+	read_token = all + nodedb_shared->max_groups;
+	target = read_token + nodedb_shared->max_groups;
+	read_seen = all;
+}
+
+uint32
+read_groups(void)
+{
+	return pg_atomic_read_u32(&nodedb_shared->n_groups);
+}
+
+void
+read_end_of_transaction(void)
+{
+	uint32		n;
+
+	if (read_seen == NULL)
+		return;
+	n = read_groups();
+	for (NdGroupId g = 1; g < n; g++)
+		read_seen[g] = nodedb_watermark(g);
+}
+
+static bool
+beyond_seen(const uint64 *wanted)
+{
+	uint32		n = read_groups();
+
+	for (NdGroupId g = 1; g < n; g++)
+		if (wanted[g] > read_seen[g])
+			return true;
+	return false;
+}
+
+bool
+read_wanted(void)
+{
+	if (nodedb_read_consistency == READ_LOCAL || pg_atomic_read_u32(&nodedb_shared->member_state) == MEMBER_NONE)
+		return false;
+	read_prepare();
+	return nodedb_read_consistency == READ_STRONG || beyond_seen(read_token);
+}
+
+/* ---- who waits for us? ---- */
+
+static bool
+hold_against(const LOCKTAG *tag, LOCKMODE wanted)
+{
+	for (LOCKMODE mode = 1; mode <= MaxLockMode; mode++)
+		if (DoLockModesConflict(mode, wanted) && LockHeldByMe(tag, mode))
+			return true;
+	return false;
+}
+
+/*
+ * Is the applier stopped at a lock while somebody waits for one of ours? That somebody need not be the applier: it queues behind earlier waiters.
+ * LockHasWaitersRelation() does not serve: it crashes on fast-path locks.
+ */
+static bool
+in_the_way(void)
+{
+	int			applier = nodedb_shared->applier_pgprocno;
+
+	if (applier < 0 || ProcGlobal->allProcs[applier].waitLock == NULL)
+		return false;
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		LOCK	   *lock = *(LOCK *volatile *) &proc->waitLock;
+		LOCKTAG		tag;
+		LOCKMODE	wanted;
+		LWLock	   *partition;
+		bool		waits;
+
+		if (lock == NULL || proc == MyProc)
+			continue;
+		/* The lock may be gone by now and its memory in use for another: a guess, confirmed below. */
+		tag = lock->tag;
+		partition = LockHashPartitionLock(LockTagHashCode(&tag));
+		LWLockAcquire(partition, LW_SHARED);
+		waits = proc->waitLock == lock && memcmp(&lock->tag, &tag, sizeof(tag)) == 0;
+		wanted = proc->waitLockMode;
+		LWLockRelease(partition);
+		if (waits && hold_against(&tag, wanted))
+			return true;
+	}
+	return false;
+}
+
+static void
+give_way(void)
+{
+	if (!in_the_way())
+		return;
+	ConditionVariableCancelSleep();
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to a concurrent change replicated from another node"),
+			 errdetail("The statement waited for changes of another node, which wait for a lock of this transaction."),
+			 errhint("Retry the transaction.")));
+}
+
+/* ---- waiting ---- */
+
+static long
+ms_left(TimestampTz end)
+{
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+}
+
+static void
+raise_no_majority(void)
+{
+	ConditionVariableCancelSleep();
+	ereport(ERROR,
+			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
+			 errmsg("could not confirm within %d ms that this node's data is up to date", nodedb_commit_timeout),
+			 errdetail("No majority of the cluster's nodes has answered."),
+			 errhint("Wait, use another node, or set nodedb.read_consistency to \"local\" to read an older state.")));
+}
+
+static uint64
+ask(int *worker)
+{
+	NodedbShared *s = nodedb_shared;
+	uint64		number;
+
+	if (s->raft_latch == NULL)
+		ereport(ERROR, (errcode(ERRCODE_CANNOT_CONNECT_NOW), errmsg("nodedb's raft worker is not running")));
+	*worker = s->raft_pid;
+	SpinLockAcquire(&s->read_lock);
+	number = ++s->read_requested;
+	SpinLockRelease(&s->read_lock);
+	SetLatch(s->raft_latch);
+	return number;
+}
+
+/* One ReadIndex round over all data groups; fills target. */
+static void
+confirm(TimestampTz end)
+{
+	NodedbShared *s = nodedb_shared;
+	int			worker;
+	uint64		number = ask(&worker);
+
+	ConditionVariablePrepareToSleep(&s->read_cv);
+	for (;;)
+	{
+		uint32		n = read_groups();
+		bool		done;
+		bool		failed;
+		long		left;
+
+		SpinLockAcquire(&s->read_lock);
+		done = s->read_done >= number;
+		failed = !done && s->read_failed >= number;
+		if (done)
+			for (NdGroupId g = 1; g < n; g++)
+				target[g] = nodedb_groups[g].read_index;
+		SpinLockRelease(&s->read_lock);
+		if (done)
+			break;
+		check_applying();
+		left = ms_left(end);
+		if (left <= 0)
+			raise_no_majority();
+		if (ConditionVariableTimedSleep(&s->read_cv, Min(left, POLL_MS), PG_WAIT_EXTENSION))
+		{
+			give_way();
+			/* It failed before our own deadline, or the worker that had it is gone. Only after a sleep, so as not to spin. */
+			if (failed || worker != s->raft_pid)
+				number = ask(&worker);
+		}
+	}
+	ConditionVariableCancelSleep();
+}
+
+static void
+wait_applied(NdGroupId group, TimestampTz end)
+{
+	if (nodedb_watermark(group) >= target[group])
+		return;
+	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
+	while (nodedb_watermark(group) < target[group])
+	{
+		long		left = ms_left(end);
+
+		check_applying();
+		if (left <= 0)
+		{
+			ConditionVariableCancelSleep();
+			ereport(ERROR,
+					(errcode(ERRCODE_CANNOT_CONNECT_NOW),
+					 errmsg("this node has not caught up with the cluster within %d ms", nodedb_commit_timeout),
+					 errdetail("Group %u is applied up to entry " UINT64_FORMAT ", entry " UINT64_FORMAT " is wanted.",
+							   group, nodedb_watermark(group), target[group]),
+					 errhint("Wait, use another node, or set nodedb.read_consistency to \"local\" to read an older state.")));
+		}
+		if (ConditionVariableTimedSleep(&nodedb_shared->applied_cv, Min(left, POLL_MS), PG_WAIT_EXTENSION))
+			give_way();
+	}
+	ConditionVariableCancelSleep();
+}
+
+bool
+read_wait(void)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), nodedb_commit_timeout);
+	uint32		n = read_groups();
+
+	read_prepare();
+	session_check_doomed();
+	if (nodedb_read_consistency == READ_STRONG)
+	{
+		confirm(end);
+		n = read_groups();
+	}
+	else
+		memcpy(target, read_token, sizeof(uint64) * n);
+	for (NdGroupId g = 1; g < n; g++)
+		wait_applied(g, end);
+	return beyond_seen(target);
+}
