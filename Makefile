@@ -118,7 +118,7 @@ help:
 	@echo "make install     install them into PostgreSQL $(PG_MAJOR)       make uninstall: remove them"
 	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
-	@echo "                 ONLY='unit trace' runs some parts: unit transport trace sim mutants fuzz lint cluster"
+	@echo "                 ONLY='unit trace' runs some parts: lint unit transport trace sim mutants fuzz pg cluster"
 	@echo "make sim SEED=n  one simulated cluster, with its trace; SEEDS=a..b many without"
 	@echo "make mutants     every planted bug must be caught by the simulator"
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
