@@ -92,6 +92,15 @@ static uint64_t dispensable(NodeGroup *g)
 		if (c->members[i].node != n->config.self)
 			limit = min64(limit, p != NULL ? p->stored : 0);
 	}
+	/* A leader whose member's last acknowledgement was lost would ask for the entry behind it, and find it cut. */
+	if (g->leads)
+	{
+		RaftStatus *status = &g->node->scratch_status;
+
+		raft_status(g->raft, status);
+		for (uint32_t i = 0; i < status->n_peers; i++)
+			limit = min64(limit, status->peers[i].match);
+	}
 	/* Members on their way into this group begin with its first entry. */
 	for (uint32_t i = 0; i < n->goal.n; i++)
 		if (raft_configuration_find(c, n->goal.members[i].node) == NULL)
