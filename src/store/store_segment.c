@@ -177,12 +177,13 @@ static NdStatus prepare_file(Store *s, uint64_t number, const char *tmp, bool fr
 	store__segment_path(s->dir, number, "seg", path);
 	if (st == ND_OK)
 		st = ops->write(s->vfs, f, 0, bytes, sizeof(bytes));
-	if (st == ND_OK)
-		st = ops->sync(s->vfs, f);
+	/* a failed sync is never about space, whatever it says: nobody knows what is on the disk now */
+	if (st == ND_OK && ops->sync(s->vfs, f) != ND_OK)
+		st = ND_IO;
 	if (st == ND_OK)
 		st = ops->rename(s->vfs, tmp, path);
-	if (st == ND_OK)
-		st = ops->sync_dir(s->vfs, s->dir);
+	if (st == ND_OK && ops->sync_dir(s->vfs, s->dir) != ND_OK)
+		st = ND_IO;
 	return st;
 }
 
@@ -212,9 +213,8 @@ NdStatus store__segment_prepare(Store *s, StoreSegment *recycle)
 				break;
 			}
 		/* the old name must be gone for good before the header says otherwise */
-		st = ops->rename(s->vfs, old, tmp);
-		if (st == ND_OK)
-			st = ops->sync_dir(s->vfs, s->dir);
+		if (ops->rename(s->vfs, old, tmp) != ND_OK || ops->sync_dir(s->vfs, s->dir) != ND_OK)
+			st = ND_IO;
 	}
 	if (st == ND_OK)
 		st = ops->open(s->vfs, tmp, true, &f);
@@ -246,8 +246,8 @@ NdStatus store__segment_grow(Store *s, StoreSegment *spare, uint64_t bytes)
 
 	if (st == ND_OK)
 		st = s->vfs->ops->allocate(s->vfs, f, bytes);
-	if (st == ND_OK)
-		st = s->vfs->ops->sync(s->vfs, f);
+	if (st == ND_OK && s->vfs->ops->sync(s->vfs, f) != ND_OK)
+		st = ND_IO;
 	if (st != ND_OK)
 		return prepare_failed(s, st);
 	spare->bytes = bytes;
