@@ -380,6 +380,30 @@ static void test_snapshot_for_one_who_lags(void **state)
 	assert_int_equal(raft_snapshot_installed(h->nodes[3].raft, 22, 1, raft_configuration(h->nodes[3].raft)), ND_INVALID);
 }
 
+/* A peer whose acknowledgements got lost seems to lag; it has all that a snapshot would bring, says so, and needs none. */
+static void test_no_snapshot_for_one_who_matches(void **state)
+{
+	(void) state;
+	h_cluster(h, 3);
+	lead(1);
+	h->cut[3][1] = true;
+	for (int i = 0; i < 3; i++)
+	{
+		h_propose(h, 1, "x");
+		h_pump(h);
+	}
+	assert_int_equal(h->nodes[3].last, 4);
+	h_compact(h, 1, 5);
+	assert_int_equal(h->nodes[3].commit, 3);
+	h->cut[3][1] = false;
+	raft_peer_unreachable(h->nodes[1].raft, 3);
+	h_run(h, 2);
+	assert_true(h->nodes[1].snapshot_needed[3]);
+	h_propose(h, 1, "y");
+	h_run(h, 1);
+	assert_int_equal(h->nodes[3].commit, 5);
+}
+
 static void test_restart(void **state)
 {
 	(void) state;
@@ -592,7 +616,7 @@ int main(int argc, char **argv)
 		T(test_three_elect_one), T(test_replicates), T(test_lone_voter), T(test_leaders_disk), T(test_acknowledges_only_durable),
 		T(test_pre_vote), T(test_check_quorum), T(test_refuses_while_it_hears_a_leader), T(test_one_vote_per_term),
 		T(test_old_log_gets_no_vote), T(test_fast_back_up), T(test_bounds_in_flight), T(test_uncommitted_bytes), T(test_losses_heal),
-		T(test_snapshot_for_one_who_lags), T(test_restart), T(test_priority_stands_earlier), T(test_reader_later_and_never),
+		T(test_snapshot_for_one_who_lags), T(test_no_snapshot_for_one_who_matches), T(test_restart), T(test_priority_stands_earlier), T(test_reader_later_and_never),
 		T(test_two_leaders_freeze),
 		T(test_missing_acknowledged_entries_freeze), T(test_malformed_messages), T(test_contradictory_restore),
 		T(test_no_event_during_an_update),

@@ -79,6 +79,14 @@ static NdStatus add_learner(Harness *h, NdNodeId leader)
 	return status;
 }
 
+/* Many at once, so that every queue and array grows at its fullest. */
+static NdStatus burst(Harness *h, NdNodeId leader)
+{
+	for (int i = 0; i < 16; i++)
+		h_propose(h, leader, "one of many");
+	return add_learner(h, leader);
+}
+
 static uint64_t context;
 
 static NdStatus read_here(Harness *h, NdNodeId leader)
@@ -108,6 +116,7 @@ static void history(void)
 
 	h_init(h);
 	h->config.election_ticks = 4;
+	h->config.append_bytes_max = 12;
 	for (NdNodeId id = 1; id <= 3; id++)
 		h_member(c, id, RAFT_VOTER);
 	for (NdNodeId id = 1; id < H_NODES; id++)
@@ -125,7 +134,7 @@ static void history(void)
 		eventually(h, propose);
 	eventually(h, read_here);
 	eventually(h, read_elsewhere);
-	eventually(h, add_learner);
+	eventually(h, burst);
 	h_isolate(h, h_leader(h) != 0 ? h_leader(h) : 1, true);
 	h_run(h, 20);
 	memset(h->cut, 0, sizeof(h->cut));
