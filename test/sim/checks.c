@@ -332,10 +332,12 @@ static void ledger_add(Host *h, const NodeDelivery *d, const RaftEntry *raw, uin
 	Ledger	   *l = &s->ledgers[d->group];
 	LedgerEntry *e;
 	uint32_t	cap;
+	RaftStatus	raft;
 
+	raft_status(node_raft(h->node, d->group), &raft);
 	l->entries = sim_grow(l->entries, &l->cap, (uint32_t) l->n + 1, sizeof *l->entries);
 	e = &l->entries[l->n++];
-	*e = (LedgerEntry) {.term = d->term, .kind = d->kind, .hash = hash, .has_header = d->has_header};
+	*e = (LedgerEntry) {.term = d->term, .seen_term = raft.term, .kind = d->kind, .hash = hash, .has_header = d->has_header};
 	if (d->kind == RAFT_ENTRY_CONFIG)
 	{
 		RaftConfiguration c;
@@ -480,8 +482,8 @@ static void check_new_leader(Host *h, NdGroupId group, const Raft *r, const Raft
 	l->leaders[l->n_leaders++] = (Leadership) {raft->term, h->id};
 	for (uint64_t i = l->n; i > 0 && i + LOG_WINDOW > l->n; i--)
 	{
-		/* Delivered in a later term than this one is no entry that this leader must have. */
-		if (l->entries[i - 1].term > raft->term || (i < raft->first_index && i <= raft->last_index))
+		/* Committed in a later term than this one (whatever its own term) is no entry that this leader must have: a late vote elects late. */
+		if (l->entries[i - 1].seen_term > raft->term || (i < raft->first_index && i <= raft->last_index))
 			continue;
 		if (i > raft->last_index || raft_term_of(r, i) != l->entries[i - 1].term)
 		{

@@ -126,6 +126,7 @@ typedef struct SimPair
 typedef struct LedgerEntry
 {
 	uint64_t	term;
+	uint64_t	seen_term;		/* of the node that delivered it first: it was committed in this term or before */
 	RaftEntryKind kind;
 	uint64_t	hash;			/* of the payload */
 	bool		has_header;
