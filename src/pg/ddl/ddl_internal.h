@@ -1,0 +1,108 @@
+/*
+ * ddl_internal.h: what the files of ddl/ share: one command on its way from the hook to the log, and back on a replica.
+ */
+#ifndef NODEDB_DDL_INTERNAL_H
+#define NODEDB_DDL_INTERNAL_H
+
+#include "nodedb.h"
+
+#include "catalog/objectaddress.h"
+#include "core/wire/entry.h"
+#include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
+#include "nodes/pg_list.h"
+#include "storage/lock.h"
+#include "tcop/utility.h"
+
+/* Whom a command, or an object, concerns. */
+typedef enum DdlScope
+{
+	DDL_PASS = 0,				/* no schema change, or nothing there to change */
+	DDL_NODE,					/* this node alone */
+	DDL_CLUSTER					/* every node: the command travels */
+} DdlScope;
+
+typedef struct DdlCommand
+{
+	Node	   *stmt;
+	const char *source;			/* query string that holds it */
+	bool		fresh;			/* the catalogs are as new as the reservation */
+
+	/* classify.c */
+	DdlScope	scope;
+	bool		retry_fresh;	/* the answer may be due to catalogs that lag behind: reserve, then ask again */
+	List	   *relations;		/* oids of replicated relations that it locks: reserved before it runs */
+	bool		found_node;
+	bool		found_cluster;
+	char	   *text;			/* what travels instead of the command's own text; NULL = its own */
+
+	/* touched.c, while it runs */
+	List	   *created;		/* ObjectAddress * */
+} DdlCommand;
+
+/* Where an entry of the global key stands: one schema change at a time, cluster-wide. */
+#define DDL_GLOBAL_KEY_MODE KEY_REL_EXCLUSIVE
+extern uint64 ddl_global_key(void);
+
+/* ---- scope.c: whom an object concerns ---- */
+extern DdlScope ddl_relation_scope(Oid relid);
+extern DdlScope ddl_object_scope(const ObjectAddress *object);
+/* The table that an object is a part of (an index, a trigger, a constraint ...); a table is its own; InvalidOid when it stands alone. */
+extern Oid	ddl_owning_table(const ObjectAddress *object);
+/* Mark objects that this node made for itself. */
+extern void ddl_mark_local(const ObjectAddress *object);
+extern void ddl_scope_init(void);
+
+/* ---- classify.c: whom a command concerns, and what it locks ---- */
+extern void ddl_classify(DdlCommand *c);
+/* Would CREATE TABLE of this name with this access method (NULL: the default) make a replicated table? */
+extern DdlScope ddl_create_scope(RangeVar *rel, const char *access_method);
+
+/* ---- refuse.c: what is not replicated yet, or cannot be ---- */
+extern void ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid);
+/* replicate_ddl is off: what one node alone must not do to distributed tables. */
+extern void ddl_refuse_alone(DdlCommand *c);
+/* Just before it runs, with everything reserved: values that would differ from node to node. */
+extern void ddl_refuse_volatile(DdlCommand *c);
+extern void ddl_refuse_mixed(const char *what) pg_attribute_noreturn();
+
+/* ---- touched.c: what a running command touches ---- */
+extern void ddl_touched_init(void);
+extern DdlCommand *ddl_touched_begin(DdlCommand *c);	/* returns the outer one, for ddl_touched_end() */
+extern void ddl_touched_end(DdlCommand *outer);
+/* After it ran: keys of new names, refusal of what depends on local objects, the record of generated names, labels. */
+extern void ddl_touched_finish(DdlCommand *c);
+
+/* ---- record.c: the bytes of an 'X' record ---- */
+typedef enum DdlRecordKind
+{
+	DDL_RECORD_COMMAND = 1,
+	DDL_RECORD_NAMES = 2		/* relations that the command before made: they must have come out alike */
+} DdlRecordKind;
+
+typedef struct DdlRecord
+{
+	DdlRecordKind kind;
+	char	   *role;			/* "": the superuser that initdb made, whatever its name */
+	char	   *session_role;
+	TimestampTz xact_time;
+	TimestampTz statement_time;
+	int			n_pairs;		/* COMMAND: settings and values; NAMES: schemas and names */
+	char	  **keys;
+	char	  **values;
+	char	   *text;
+} DdlRecord;
+
+/* The command as it stands here and now: role, settings, time. */
+extern void ddl_record_command(const char *text);
+extern void ddl_record_names(List *schemas, List *names);
+extern void ddl_record_decode(const char *data, Size len, DdlRecord *out);
+
+/* ---- text.c: the text that travels ---- */
+extern char *ddl_source_text(PlannedStmt *pstmt, const char *source);
+/* CREATE TABLE with the columns that this CREATE TABLE AS will have: its rows travel as rows. */
+extern char *ddl_ctas_text(CreateTableAsStmt *stmt);
+/* Replace a clear password by its hash, in the statement and in the text: one secret on every node, none in the log. */
+extern char *ddl_hash_password(Node *stmt, char *text);
+
+#endif
