@@ -45,7 +45,7 @@ nodedb.database = '{database}'
 """
 
 def poll(what, condition, seconds=READY_SECONDS, interval=0.1):
-	"""Wait until condition() is true and return what it gave; an Error of the server counts as "not yet"."""
+	"""Wait until condition() is true and return what it gave; an Error of the server counts as "not yet", but not one in the SQL."""
 	deadline = time.monotonic() + seconds
 	last = None
 	while True:
@@ -54,6 +54,8 @@ def poll(what, condition, seconds=READY_SECONDS, interval=0.1):
 			if last:
 				return last
 		except pq.Error as error:
+			if error.sqlstate.startswith("42"):
+				raise
 			last = error
 		if time.monotonic() > deadline:
 			raise TimeoutError("%s: not within %g s (last seen: %s)" % (what, seconds, last))
