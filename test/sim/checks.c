@@ -20,6 +20,7 @@
 #define AUDIT_DELIVERIES 300
 #define AUDIT_VOTES 4
 #define AUDIT_APPENDS 300
+#define AUDITS_AFTER_CUT 4
 #define LOG_WINDOW 256			/* entries of two logs compared at a time */
 
 static bool one_in(Sim *s, uint64_t n)
@@ -494,6 +495,31 @@ static void check_new_leader(Host *h, NdGroupId group, const Raft *r, const Raft
 	}
 }
 
+/*
+ * A flush may finish for entries that were replaced while it ran: (index, term), never index alone, says what is durable. Looked up on the
+ * platter for a while after each cut of a suffix.
+ */
+static void check_durable(Host *h, NdGroupId group, const Raft *r, const RaftStatus *raft)
+{
+	HostGroup  *hg = &h->groups[group];
+	uint64_t	term;
+
+	if (hg->last >= raft->first_index && (hg->last > raft->last_index || raft_term_of(r, hg->last) != hg->last_term))
+		hg->audits_due = AUDITS_AFTER_CUT;
+	hg->last = raft->last_index;
+	hg->last_term = raft_term_of(r, raft->last_index);
+	if (raft->durable_index == hg->durable_log)
+		return;
+	hg->durable_log = raft->durable_index;
+	term = raft_term_of(r, raft->durable_index);
+	if (hg->audits_due == 0 || raft->durable_index < raft->first_index)
+		return;
+	hg->audits_due--;
+	if (!on_platter(h, group, raft->durable_index, term))
+		sim_fail(h->sim, "durable", "node %u group %u calls entry %" PRIu64 " of term %" PRIu64 " durable, and its disk does not have it",
+				 h->id, group, raft->durable_index, term);
+}
+
 static void check_group(Host *h, NdGroupId group)
 {
 	Sim		   *s = h->sim;
@@ -517,6 +543,7 @@ static void check_group(Host *h, NdGroupId group)
 				 h->id, group, raft.term, hg->term, raft.commit, hg->commit);
 	hg->term = raft.term;
 	hg->commit = raft.commit;
+	check_durable(h, group, r, &raft);
 	if (raft.state == RAFT_LEADER && raft.term != hg->leader_term)
 	{
 		hg->leader_term = raft.term;

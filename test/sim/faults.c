@@ -267,6 +267,17 @@ static void transfer(Sim *s)
 	}
 }
 
+static bool delivered_already(Sim *s, const LateProposal *late)
+{
+	EntryHeader e;
+	TxnRecord  *t;
+
+	if (entry_decode(late->entry->data, late->entry->len, &e) != ND_OK)
+		return true;
+	t = check_txn(s, late->group, e.txn, e.kind, e.flags, false);
+	return t == NULL || t->seen_index > 0;
+}
+
 /*
  * A proposal that left its node long ago, perhaps in an earlier life, arrives at a leader again: failure scenario D4. Its request number is one
  * that no node gives out, so that the answer concerns nobody.
@@ -274,8 +285,12 @@ static void transfer(Sim *s)
 static void late_proposal(Sim *s)
 {
 	LateProposal *late = &s->late[below(s, SIM_LATE_KEEP)];
+	bool		any = below(s, 2);
 	NdBuf		frame;
 
+	/* Often one that no log holds yet: it may be the first copy of all, behind its own tombstone or its node's next incarnation. */
+	for (uint32_t i = 0; i < SIM_LATE_KEEP && !any && (late->entry == NULL || delivered_already(s, late)); i++)
+		late = &s->late[((uint64_t) (late - s->late) + 1) % SIM_LATE_KEEP];
 	if (late->entry == NULL)
 		return;
 	nd_buf_init(&frame);

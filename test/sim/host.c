@@ -145,7 +145,8 @@ static void tables_crash(Host *h)
 
 		hg->applied = hg->applied_at_start = hg->durable;
 		memcpy(hg->table, hg->durable_table, sizeof hg->table);
-		hg->delivered = hg->term = hg->commit = hg->leader_term = 0;
+		hg->delivered = hg->term = hg->commit = hg->leader_term = hg->last = hg->durable_log = 0;
+		hg->audits_due = 0;
 		h->refused_index[g] = 0;
 	}
 	h->n_tickets = h->applied_tickets = 0;

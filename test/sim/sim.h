@@ -206,6 +206,10 @@ typedef struct HostGroup
 	uint64_t	term;
 	uint64_t	commit;
 	uint64_t	leader_term;	/* of the last term that it led */
+	uint64_t	last;
+	uint64_t	last_term;
+	uint64_t	durable_log;
+	uint32_t	audits_due;		/* its log was cut and grew anew: what it calls durable is looked up */
 	/* of all lives: the newest vote that left this host */
 	uint64_t	vote_term;
 	NdNodeId	vote;
