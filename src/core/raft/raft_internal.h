@@ -63,6 +63,7 @@ typedef struct RaftPeer
 	uint64_t	acked_round;	/* newest heartbeat round that it answered */
 	bool		active;			/* heard since the last quorum check */
 	bool		paused;			/* PROBE: one is under way, wait for an answer or a heartbeat's */
+	RaftInflight probe;			/* PROBE: what went with the last one */
 	bool		check;			/* REPLICATE: send an empty APPEND behind what was sent, to find losses */
 	RaftInflight *inflight;		/* ring of config.inflight_max, made at first use */
 	uint32_t	inflight_first;

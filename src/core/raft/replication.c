@@ -26,6 +26,7 @@ void raft__peer_start(Raft *r, RaftPeer *p)
 	p->acked_round = 0;
 	p->active = false;
 	p->paused = false;
+	p->probe = (RaftInflight) {0, 0};
 	p->check = false;
 	p->inflight_first = 0;
 	p->inflight_n = 0;
@@ -53,6 +54,14 @@ static void enter(RaftPeer *p, RaftPeerState state)
 static bool inflight_full(const Raft *r, const RaftPeer *p)
 {
 	return p->inflight_n >= r->cfg.inflight_max || (p->inflight_n > 0 && p->inflight_bytes >= r->cfg.inflight_bytes_max);
+}
+
+static void note_inflight(const Raft *r, RaftPeer *p, RaftInflight sent)
+{
+	p->inflight[(p->inflight_first + p->inflight_n) % r->cfg.inflight_max] = sent;
+	p->inflight_n++;
+	p->inflight_bytes += sent.bytes;
+	p->next = sent.last + 1;
 }
 
 static void inflight_free_to(const Raft *r, RaftPeer *p, uint64_t index)
@@ -169,14 +178,12 @@ static bool send_append(Raft *r, RaftPeer *p, uint64_t prev, bool with_entries)
 	}
 	p->told_commit = raft__min(r->commit, prev + m.n_entries);
 	if (p->state == PEER_PROBE)
-		p->paused = true;
-	else if (m.n_entries > 0)
 	{
-		p->inflight[(p->inflight_first + p->inflight_n) % r->cfg.inflight_max] = (RaftInflight) {prev + m.n_entries, bytes};
-		p->inflight_n++;
-		p->inflight_bytes += bytes;
-		p->next = prev + m.n_entries + 1;
+		p->paused = true;
+		p->probe = (RaftInflight) {prev + m.n_entries, bytes};
 	}
+	else if (m.n_entries > 0)
+		note_inflight(r, p, (RaftInflight) {prev + m.n_entries, bytes});
 	return true;
 }
 
@@ -490,8 +497,13 @@ void raft__handle_append_reply(Raft *r, RaftPeer *p, const RaftMessage *m)
 		return;
 	if (p->state == PEER_PROBE || (p->state == PEER_SNAPSHOT && m->index + 1 >= r->log.first))
 	{
+		/* The probe matched. Its entries are on their way to the disk there: go on behind them, do not send them again. */
+		bool		accepted = p->state == PEER_PROBE && p->paused && m->index + 1 >= p->next && p->probe.last > m->index;
+
 		p->match = m->index;
 		enter(p, PEER_REPLICATE);
+		if (accepted && p->inflight != NULL)
+			note_inflight(r, p, p->probe);
 	}
 	progressed(r, p, m->index);
 }
