@@ -15,7 +15,7 @@
 #include "raft_harness.h"
 #include "../../src/core/base/mutant.h"
 
-#define SEEDS 120
+#define SEEDS 1000
 #define EVENTS 2500
 
 typedef struct Run
