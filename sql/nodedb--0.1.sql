@@ -82,3 +82,15 @@ CREATE FUNCTION use_session_token(token text) RETURNS void
 	AS 'MODULE_PATHNAME', 'nodedb_use_session_token' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION use_session_token(text) IS
 	'From the next statement on, reads of this session with nodedb.read_consistency = session see at least what the token stands for.';
+
+-- ---- for developers and tests ----
+
+CREATE FUNCTION show_stop_events(OUT pid int, OUT event text) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'nodedb_show_stop_events' LANGUAGE C VOLATILE;
+CREATE VIEW stop_events AS SELECT * FROM show_stop_events() ORDER BY pid;
+COMMENT ON VIEW stop_events IS 'processes of this node that wait at an event of nodedb.stop_at (for developers and tests)';
+
+CREATE FUNCTION continue_from(event text) RETURNS int
+	AS 'MODULE_PATHNAME', 'nodedb_continue_from' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION continue_from(text) IS 'Let the processes that wait at this event go on; returns how many there were (for developers and tests).';
+REVOKE ALL ON FUNCTION show_stop_events(), continue_from(text) FROM PUBLIC;

@@ -5,6 +5,8 @@
  */
 #include "nodedb.h"
 
+#include "stop_event.h"
+
 #include <limits.h>
 
 #include "fmgr.h"
@@ -98,5 +100,6 @@ nodedb_guc_init(void)
 	DefineCustomBoolVariable("nodedb.replicate_ddl", "Run utility commands (CREATE, ALTER, DROP, GRANT ...) on every node.",
 							 "Turn it off in a session for a deliberate exception: an object of this node only, an extension made on every node by hand.",
 							 &nodedb_replicate_ddl, true, PGC_SUSET, 0, NULL, NULL, NULL);
+	stop_event_guc_init();
 	MarkGUCPrefixReserved("nodedb");
 }

@@ -3,6 +3,8 @@
  */
 #include "shmem.h"
 
+#include "stop_event.h"
+
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -26,6 +28,7 @@ shared_size(void)
 	size = add_size(size, mul_size(MaxBackends, MAXALIGN(sizeof(NodedbSlot))));
 	size = add_size(size, mul_size(TICKETS, MAXALIGN(sizeof(NodedbTicket))));
 	size = add_size(size, mul_size(nodedb_max_groups, MAXALIGN(sizeof(NodedbGroup))));
+	size = add_size(size, stop_event_shmem_size());
 	return size;
 }
 
@@ -56,6 +59,7 @@ shmem_startup(void)
 	nodedb_tickets = (NodedbTicket *) p;
 	p += mul_size(TICKETS, MAXALIGN(sizeof(NodedbTicket)));
 	nodedb_groups = (NodedbGroup *) p;
+	p += mul_size(nodedb_max_groups, MAXALIGN(sizeof(NodedbGroup)));
 
 	if (!found)
 	{
@@ -102,6 +106,7 @@ shmem_startup(void)
 			SpinLockInit(&nodedb_groups[i].lock);
 		}
 	}
+	stop_event_shmem_init(p, found);
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -16,6 +16,7 @@
 #include "commit.h"
 
 #include "../shmem.h"
+#include "../stop_event.h"
 #include "../worker/ledger.h"
 #include "wait.h"
 
@@ -471,8 +472,10 @@ commit_pre_commit(void)
 	if (entry_encode_header(&header, ENTRY_TXN, 0, my_txn_id(), sample_base(group), keys, n_keys, chunks, n_chunks) != ND_OK)
 		header.failed = true;
 	check_nd(&header);
+	STOP_EVENT("before-propose");
 	submit(ENTRY_TXN, group, &header, sent, body_len - sent);
 	nd_buf_free(&header);
+	STOP_EVENT("proposed");
 	state = await_answer();
 
 	if (state != SLOT_GRANTED)
@@ -494,6 +497,7 @@ commit_pre_commit(void)
 
 	tx.granted = true;
 	tx.ticket = slot->ticket;
+	STOP_EVENT("granted");
 	/* The entry is committed: a cancel would only move the work to the applier. Termination is still possible. */
 	HOLD_CANCEL_INTERRUPTS();
 	tx.cancel_held = true;
@@ -502,6 +506,7 @@ commit_pre_commit(void)
 	tx.sync_saved = true;
 	synchronous_commit = tx.local_write ? SYNCHRONOUS_COMMIT_LOCAL_FLUSH : SYNCHRONOUS_COMMIT_OFF;
 
+	STOP_EVENT("before-turn");
 	while (pg_atomic_read_u64(&nodedb_shared->turn) != tx.ticket)
 	{
 		if (slot->demoted_request == tx.request)
@@ -515,6 +520,7 @@ commit_pre_commit(void)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
+	STOP_EVENT("in-turn");
 	MemoryContextSwitchTo(old);
 }
 
@@ -542,6 +548,7 @@ commit_done(void)
 	{
 		NodedbSlot *slot = nodedb_my_slot();
 
+		STOP_EVENT("before-advance");
 		tx.outcome_open = false;
 		pg_atomic_write_u64(&slot->word, slot_word(tx.request, SLOT_IDLE));
 		pg_atomic_fetch_add_u64(&nodedb_shared->commits_local, 1);

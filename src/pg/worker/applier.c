@@ -16,6 +16,7 @@
 #include "ledger.h"
 
 #include "../shmem.h"
+#include "../stop_event.h"
 #include "../tableam/apply.h"
 
 #include "access/xact.h"
@@ -207,6 +208,7 @@ apply_batch(uint64 first, uint32 n)
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, psprintf("applying tickets " UINT64_FORMAT " to " UINT64_FORMAT, first, first + n - 1));
 	batch.first = first;
+	STOP_EVENT("apply-read");
 	for (uint32 i = 0; i < n; i++)
 	{
 		NodedbTicket *t = &nodedb_tickets[(first + i) % TICKETS];
@@ -226,6 +228,7 @@ apply_batch(uint64 first, uint32 n)
 		AbortCurrentTransaction();
 		return;
 	}
+	STOP_EVENT("apply-commit");
 	batch.n = n;
 	/* From here to the advance of the turnstile nothing may be cancelled half-way: the commit itself decides. */
 	CommitTransactionCommand();

@@ -1,0 +1,34 @@
+/*
+ * stop_event.h: named places where a developer can make a process wait, so that tests arrange interleavings instead of sleeping.
+ *
+ * A process stops at the events that its nodedb.stop_at lists, shows itself in nodedb.stop_events and goes on after nodedb.continue_from(). With the
+ * setting empty, as it is outside tests, an event costs one branch.
+ *
+ *   backend   before-propose     the write set is encoded, nothing is in the log
+ *             proposed           the raft worker has the request; the verdict is open
+ *             granted            the verdict is "commit": the ticket is ours, no ledger row yet
+ *             before-turn        the ledger row is inserted
+ *             in-turn            the turnstile is ours: last moment before the commit
+ *             before-advance     committed and visible, the turnstile not moved; no interrupt is served here
+ *   applier   apply-read         about to replay a batch
+ *             apply-commit       replayed, in turn: last moment before the commit
+ */
+#ifndef NODEDB_STOP_EVENT_H
+#define NODEDB_STOP_EVENT_H
+
+#include "postgres.h"
+
+extern char *nodedb_stop_at;
+
+extern Size stop_event_shmem_size(void);
+extern void stop_event_shmem_init(void *at, bool found);
+extern void stop_event_guc_init(void);
+extern void stop_event_wait(const char *name);
+
+#define STOP_EVENT(name) \
+	do { \
+		if (unlikely(nodedb_stop_at[0] != '\0')) \
+			stop_event_wait(name); \
+	} while (0)
+
+#endif
