@@ -541,6 +541,10 @@ static void check_group(Host *h, NdGroupId group)
 	if (raft.term < hg->term || raft.commit < hg->commit)
 		sim_fail(s, "monotone", "node %u group %u: term %" PRIu64 " after %" PRIu64 ", commit %" PRIu64 " after %" PRIu64,
 				 h->id, group, raft.term, hg->term, raft.commit, hg->commit);
+	/* Figure 8 of the thesis: a leader moves its commit only to entries of its own term. */
+	if (raft.state == RAFT_LEADER && hg->leader_term == raft.term && raft.commit > hg->commit && raft_term_of(r, raft.commit) != raft.term)
+		sim_fail(s, "old terms", "node %u group %u leads in term %" PRIu64 " and commits entry %" PRIu64 " of term %" PRIu64,
+				 h->id, group, raft.term, raft.commit, raft_term_of(r, raft.commit));
 	hg->term = raft.term;
 	hg->commit = raft.commit;
 	check_durable(h, group, r, &raft);
@@ -639,8 +643,12 @@ static void sent_proposal(void *ctx, const WireProposal *p)
 	Sim		   *s = sent->h->sim;
 	LateProposal *late = &s->late[s->n_late++ % SIM_LATE_KEEP];
 
+	/* The rare ones stay: sent in an earlier life and never delivered. */
+	for (int i = 0; i < SIM_LATE_KEEP / 2 && late->entry && late->life != s->hosts[late->from].life && faults_unseen(s, late); i++)
+		late = &s->late[s->n_late++ % SIM_LATE_KEEP];
+
 	nd_blob_unref(late->entry);
-	*late = (LateProposal) {sent->h->id, p->group, nd_blob_new(p->entry, (uint32_t) p->len)};
+	*late = (LateProposal) {sent->h->id, sent->h->life, p->group, nd_blob_new(p->entry, (uint32_t) p->len)};
 }
 
 static void sent_answer(void *ctx, const WireAnswer *a)

@@ -267,15 +267,16 @@ static void transfer(Sim *s)
 	}
 }
 
-static bool delivered_already(Sim *s, const LateProposal *late)
+/* No log that was looked at holds it, yet. */
+bool faults_unseen(Sim *s, const LateProposal *late)
 {
 	EntryHeader e;
 	TxnRecord  *t;
 
-	if (entry_decode(late->entry->data, late->entry->len, &e) != ND_OK)
-		return true;
+	if (late->entry == NULL || entry_decode(late->entry->data, late->entry->len, &e) != ND_OK)
+		return false;
 	t = check_txn(s, late->group, e.txn, e.kind, e.flags, false);
-	return t == NULL || t->seen_index > 0;
+	return t != NULL && t->seen_index == 0;
 }
 
 /*
@@ -289,7 +290,7 @@ static void late_proposal(Sim *s)
 	NdBuf		frame;
 
 	/* Often one that no log holds yet: it may be the first copy of all, behind its own tombstone or its node's next incarnation. */
-	for (uint32_t i = 0; i < SIM_LATE_KEEP && !any && (late->entry == NULL || delivered_already(s, late)); i++)
+	for (uint32_t i = 0; i < SIM_LATE_KEEP && !any && !faults_unseen(s, late); i++)
 		late = &s->late[((uint64_t) (late - s->late) + 1) % SIM_LATE_KEEP];
 	if (late->entry == NULL)
 		return;

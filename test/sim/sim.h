@@ -345,6 +345,7 @@ typedef struct TraceRecord
 typedef struct LateProposal
 {
 	NdNodeId	from;
+	uint64_t	life;
 	NdGroupId	group;
 	NdBlob	   *entry;
 } LateProposal;
@@ -454,6 +455,7 @@ uint64_t	clients_key_hash(NdGroupId group, uint32_t key);
 
 /* ---- faults.c ---- */
 void		faults_init(Sim *s);
+bool		faults_unseen(Sim *s, const LateProposal *late);
 bool		faults_stable(const Sim *s);	/* every group has the members of group 0, all voters, none is joining or leaving */
 void		fault_event(Sim *s, uint64_t which);
 void		membership_event(Sim *s);
