@@ -289,7 +289,7 @@ executor_start(QueryDesc *query, int eflags)
 	if (!calls || (eflags & EXEC_FLAG_EXPLAIN_ONLY) || !must_wait_again())
 		return;
 	/* Nothing was executed. End it without ExecutorFinish(), which would run data-modifying WITH queries; wait; start again. */
-	if (!(eflags & EXEC_FLAG_SKIP_TRIGGERS))
+	if (!(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))
 		AfterTriggerEndQuery(query->estate);
 	query->estate->es_finished = true;
 	standard_ExecutorEnd(query);
