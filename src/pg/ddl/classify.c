@@ -192,6 +192,7 @@ static bool
 is_temporary(RangeVar *rel)
 {
 	Oid			schema;
+	List	   *path;
 
 	if (rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		return true;
@@ -200,7 +201,9 @@ is_temporary(RangeVar *rel)
 		schema = get_namespace_oid(rel->schemaname, true);
 		return strcmp(rel->schemaname, "pg_temp") == 0 || (OidIsValid(schema) && isAnyTempNamespace(schema));
 	}
-	return fetch_search_path(true) != NIL && isAnyTempNamespace(linitial_oid(fetch_search_path(true)));
+	/* without the implicit ones: where a new object would go */
+	path = fetch_search_path(false);
+	return path != NIL && isAnyTempNamespace(linitial_oid(path));
 }
 
 DdlScope

@@ -11,6 +11,7 @@
 #include "ddl.h"
 #include "ddl_internal.h"
 
+#include "access/htup_details.h"
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -25,6 +26,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* ---- as it was there ---- */
 
@@ -158,6 +160,20 @@ apply_command(const DdlRecord *r)
 	AtEOXact_GUC(true, level);
 }
 
+/* A relation of that name is not enough: it must be this transaction that made it. */
+static bool
+was_made_now(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		now;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	now = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	ReleaseSysCache(tuple);
+	return now;
+}
+
 static void
 check_names(const DdlRecord *r)
 {
@@ -165,11 +181,11 @@ check_names(const DdlRecord *r)
 	{
 		Oid			schema = get_namespace_oid(r->keys[i], true);
 
-		if (!OidIsValid(schema) || !OidIsValid(get_relname_relid(r->values[i], schema)))
+		if (!OidIsValid(schema) || !was_made_now(get_relname_relid(r->values[i], schema)))
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("replicated command did not make \"%s.%s\" here", r->keys[i], r->values[i]),
-					 errdetail("PostgreSQL chose another name, since an object of this node has a similar one.")));
+					 errdetail("PostgreSQL chose another name, since an object of this node has this one.")));
 	}
 }
 

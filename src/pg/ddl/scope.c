@@ -90,7 +90,6 @@ static const struct
 	{TriggerRelationId, Anum_pg_trigger_tgrelid},
 	{RewriteRelationId, Anum_pg_rewrite_ev_class},
 	{PolicyRelationId, Anum_pg_policy_polrelid},
-	{AttrDefaultRelationId, Anum_pg_attrdef_adrelid},
 	{StatisticExtRelationId, Anum_pg_statistic_ext_stxrelid},
 };
 
@@ -104,6 +103,8 @@ ddl_owning_table(const ObjectAddress *object)
 
 		return relkind == RELKIND_INDEX || relkind == RELKIND_PARTITIONED_INDEX ? IndexGetRelation(object->objectId, true) : object->objectId;
 	}
+	if (object->classId == AttrDefaultRelationId)
+		return GetAttrDefaultColumnAddress(object->objectId).objectId;
 	for (int i = 0; i < lengthof(parts); i++)
 		if (parts[i].classid == object->classId)
 		{

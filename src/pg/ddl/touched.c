@@ -188,11 +188,11 @@ finish_cluster(DdlCommand *c)
 
 		if (!still_there(object))
 			continue;
-		check_dependencies(object);
-		if (object->classId != RelationRelationId || object->objectSubId != 0)
+		schema = object->classId == RelationRelationId ? get_rel_namespace(object->objectId) : InvalidOid;
+		if (OidIsValid(schema) && IsToastNamespace(schema))
 			continue;
-		schema = get_rel_namespace(object->objectId);
-		if (IsToastNamespace(schema))
+		check_dependencies(object);
+		if (!OidIsValid(schema) || object->objectSubId != 0)
 			continue;
 		lock_key(object->objectId);
 		schemas = lappend(schemas, get_namespace_name(schema));
