@@ -7,6 +7,8 @@
  *                     checks wait when nothing around them has, and share that wait.
  *   REPEATABLE READ   the transaction's first query: it fixes the snapshot of all. Outside a block only when it reads something distributed.
  *   SERIALIZABLE      nothing: distributed tables are refused there.
+ * While it waits, a statement must not keep the applier from what it waits for: a lone SELECT lets go and is planned again (read_again.c), anything else
+ * gets 40001.
  * SELECT 1, the plain INSERT of VALUES, and in READ COMMITTED catalogues and local tables wait for nothing.
  *
  * Hooks: session.c calls read_before_executor(); our own ExecutorStart hook runs inside of it and starts a plan once more when its functions,
@@ -40,6 +42,7 @@
 #include "utils/syscache.h"
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
+static ExecutorRun_hook_type prev_executor_run = NULL;
 static ProcessUtility_hook_type prev_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
@@ -171,11 +174,13 @@ message_has_waited(void)
 	return waited_lxid == MyProc->lxid && waited_message == GetCurrentStatementStartTimestamp();
 }
 
-static void
-message_waited(void)
+void
+read_mark_waited(void)
 {
 	waited_lxid = MyProc->lxid;
 	waited_message = GetCurrentStatementStartTimestamp();
+	if (IsolationUsesXactSnapshot())
+		settled_lxid = MyProc->lxid;
 }
 
 static void
@@ -186,6 +191,12 @@ raise_old_snapshot(void)
 			 errmsg("could not serialize access: the snapshot is older than nodedb.read_consistency allows"),
 			 errdetail("Something was read under it before this statement, so it cannot be taken anew."),
 			 errhint("Retry the transaction, and read a distributed table in its first statement.")));
+}
+
+static bool
+may_let_go(QueryDesc *query)
+{
+	return utility_depth == 0 && read_again_possible(query);
 }
 
 static void
@@ -199,22 +210,39 @@ before_statement(QueryDesc *query, bool must_read)
 	/* Nested under the snapshot of an outer query that has waited, in an earlier message (Bind, then Execute): it reads what that one reads. */
 	if (!renewable && waited_lxid == MyProc->lxid)
 		return;
-	if (read_wait())
+	switch (read_wait(may_let_go(query)))
 	{
-		if (!renewable)
-			raise_old_snapshot();
-		read_renew_statement(query);
+		case READ_IN_THE_WAY:
+			read_again_later(query);
+			return;
+		case READ_RENEW:
+			if (!renewable)
+				raise_old_snapshot();
+			read_renew_statement(query);
+			break;
+		case READ_SEEN:
+			break;
 	}
-	message_waited();
+	read_mark_waited();
 }
 
 /* The level in force at the first query counts for the whole transaction: its snapshot does not move again. */
 static void
 settle_transaction(QueryDesc *query)
 {
-	if (read_wanted() && read_wait() && !read_renew_transaction(query))
-		raise_old_snapshot();
-	settled_lxid = MyProc->lxid;
+	if (read_wanted())
+	{
+		ReadWait	result = read_wait(query != NULL && may_let_go(query));
+
+		if (result == READ_IN_THE_WAY)
+		{
+			read_again_later(query);
+			return;
+		}
+		if (result == READ_RENEW && !read_renew_transaction(query))
+			raise_old_snapshot();
+	}
+	read_mark_waited();
 }
 
 static void
@@ -298,6 +326,17 @@ executor_start(QueryDesc *query, int eflags)
 	reader_called = outer;
 }
 
+static void
+executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool once)
+{
+	if (read_again_due(query))
+		read_again(query);
+	if (prev_executor_run)
+		prev_executor_run(query, direction, count, once);
+	else
+		standard_ExecutorRun(query, direction, count, once);
+}
+
 /* ---- utility statements ---- */
 
 static bool
@@ -364,13 +403,13 @@ before_utility(PlannedStmt *plan, ProcessUtilityContext context)
 		/* No executor there: the table is scanned under the portal's snapshot. Everything else waits in ExecutorStart. */
 		if (!IsA(statement, CopyStmt) || message_has_waited() || !read_wanted() || !copies_distributed((CopyStmt *) statement))
 			return;
-		if (read_wait())
+		if (read_wait(false) == READ_RENEW)
 		{
 			if (context != PROCESS_UTILITY_TOPLEVEL)
 				raise_old_snapshot();
 			read_renew_portal(ActivePortal);
 		}
-		message_waited();
+		read_mark_waited();
 	}
 	else if (context == PROCESS_UTILITY_TOPLEVEL && settled_lxid != MyProc->lxid &&
 			 (runs_queries(statement) || (IsTransactionBlock() && PlannedStmtRequiresSnapshot(plan))))
@@ -417,6 +456,8 @@ read_init(void)
 	RegisterXactCallback(xact_callback, NULL);
 	prev_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = executor_start;
+	prev_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = executor_run;
 	prev_utility = ProcessUtility_hook;
 	ProcessUtility_hook = utility;
 	prev_object_access = object_access_hook;

@@ -23,13 +23,36 @@ extern void read_prepare(void);
 extern uint32 read_groups(void);
 /* Does nodedb.read_consistency ask for anything that the snapshots of this transaction might not show? Cheap. */
 extern bool read_wanted(void);
+typedef enum ReadWait
+{
+	READ_SEEN,					/* every snapshot of this transaction shows enough */
+	READ_RENEW,					/* snapshots taken before the call may be older */
+	READ_IN_THE_WAY				/* a lock of this transaction keeps the applier from getting there; only if asked for */
+} ReadWait;
+
 /*
- * Wait until this node shows what the setting asks for. True when snapshots taken before the call may be older than that.
+ * Wait until this node shows what the setting asks for.
  *
- * ereports: 57P03 no majority, or not caught up, within nodedb.commit_timeout; 40001 when a lock of this transaction keeps the applier from
- * getting there.
+ * lets_go  the caller can let go of its locks and come back; else READ_IN_THE_WAY is an error, 40001
+ *
+ * ereports 57P03: no majority, or not caught up, within nodedb.commit_timeout.
  */
-extern bool read_wait(void);
+extern ReadWait read_wait(bool lets_go);
+extern void read_raise_in_the_way(void) pg_attribute_noreturn();
+
+/* ---- read.c ---- */
+
+/* This transaction has waited: nothing in the same client message waits again. */
+extern void read_mark_waited(void);
+
+/* ---- read_again.c ---- */
+
+/* May this query, about to be started, be ended and planned again when it is to run? */
+extern bool read_again_possible(QueryDesc *query);
+extern void read_again_later(QueryDesc *query);
+extern bool read_again_due(QueryDesc *query);
+/* In ExecutorRun: let go, wait, plan and start again. */
+extern void read_again(QueryDesc *query);
 
 /* ---- read_snapshot.c ---- */
 

@@ -128,12 +128,9 @@ in_the_way(void)
 	return false;
 }
 
-static void
-give_way(void)
+void
+read_raise_in_the_way(void)
 {
-	if (!in_the_way())
-		return;
-	ConditionVariableCancelSleep();
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("could not serialize access due to a concurrent change replicated from another node"),
@@ -207,7 +204,6 @@ confirm(TimestampTz end)
 			raise_no_majority();
 		if (ConditionVariableTimedSleep(&s->read_cv, Min(left, POLL_MS), PG_WAIT_EXTENSION))
 		{
-			give_way();
 			/* It failed before our own deadline, or the worker that had it is gone. Only after a sleep, so as not to spin. */
 			if (failed || worker != s->raft_pid)
 				number = ask(&worker);
@@ -216,11 +212,12 @@ confirm(TimestampTz end)
 	ConditionVariableCancelSleep();
 }
 
-static void
+/* False when we are in the way. */
+static bool
 wait_applied(NdGroupId group, TimestampTz end)
 {
 	if (nodedb_watermark(group) >= target[group])
-		return;
+		return true;
 	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
 	while (nodedb_watermark(group) < target[group])
 	{
@@ -237,14 +234,18 @@ wait_applied(NdGroupId group, TimestampTz end)
 							   group, nodedb_watermark(group), target[group]),
 					 errhint("Wait, use another node, or set nodedb.read_consistency to \"local\" to read an older state.")));
 		}
-		if (ConditionVariableTimedSleep(&nodedb_shared->applied_cv, Min(left, POLL_MS), PG_WAIT_EXTENSION))
-			give_way();
+		if (ConditionVariableTimedSleep(&nodedb_shared->applied_cv, Min(left, POLL_MS), PG_WAIT_EXTENSION) && in_the_way())
+		{
+			ConditionVariableCancelSleep();
+			return false;
+		}
 	}
 	ConditionVariableCancelSleep();
+	return true;
 }
 
-bool
-read_wait(void)
+ReadWait
+read_wait(bool lets_go)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), nodedb_commit_timeout);
 	uint32		n = read_groups();
@@ -259,6 +260,11 @@ read_wait(void)
 	else
 		memcpy(target, read_token, sizeof(uint64) * n);
 	for (NdGroupId g = 1; g < n; g++)
-		wait_applied(g, end);
-	return beyond_seen(target);
+		if (!wait_applied(g, end))
+		{
+			if (!lets_go)
+				read_raise_in_the_way();
+			return READ_IN_THE_WAY;
+		}
+	return beyond_seen(target) ? READ_RENEW : READ_SEEN;
 }
