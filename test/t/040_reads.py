@@ -132,13 +132,16 @@ def objects_are_made(c):
 		"CREATE FUNCTION read_nothing() RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN RETURN 1; END $$",
 		"CREATE PROCEDURE read_procedure() LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('reads.v', (%s), false); END $$" % SELECT,
 		"CREATE FUNCTION read_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := (%s); RETURN NEW; END $$" % SELECT,
-		"CREATE TABLE loc (v text) USING heap",
-		"CREATE TABLE loc_triggered (id int, v text) USING heap",
-		"CREATE TRIGGER t BEFORE INSERT ON loc_triggered FOR EACH ROW EXECUTE FUNCTION read_trigger()",
 		"CREATE TABLE parent (id int PRIMARY KEY)",
 		"CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent)",
 	):
 		prepare(c, sql)
+	for sql in (						# heap tables are of one node
+		"CREATE TABLE loc (v text) USING heap",
+		"CREATE TABLE loc_triggered (id int, v text) USING heap",
+		"CREATE TRIGGER t BEFORE INSERT ON loc_triggered FOR EACH ROW EXECUTE FUNCTION read_trigger()",
+	):
+		c.execute(READER, sql)
 
 
 @test
@@ -283,6 +286,25 @@ def waiting_reader_lets_the_applier_pass(c):
 		equal(c.value(READER, sql), "0")
 		c.execute(WRITER, "INSERT INTO r_parts VALUES (1, 'again')")
 	same_everywhere(c, "r_parts")
+
+
+@test
+def waiting_reader_sees_the_new_schema(c):
+	for sql, params, wanted in (("SELECT * FROM r WHERE id = 1", (), "columns"), ("SELECT * FROM r WHERE id = $1", (1,), "40001"),
+								("SELECT id FROM r WHERE id = $1", (1,), "id")):
+		column = "c%d" % len(c.execute(READER, "SELECT * FROM r LIMIT 1")[0])
+		with lagging(c) as resume, c.connect(READER) as session:
+			c.execute(WRITER, "ALTER TABLE r ADD COLUMN %s int DEFAULT 7" % column)
+			session.send(sql, *params)
+			sleeps(c, READER, session)
+			resume()
+			if wanted == "40001":
+				fails("40001", session.result)
+			elif wanted == "columns":
+				equal(session.result()[0][-1], "7")
+			else:
+				equal(session.result(), [("1",)])
+			equal(session.value("SELECT %s FROM r WHERE id = 1" % column), "7")
 
 
 @test

@@ -8,7 +8,7 @@
  *
  * Invariants:
  * 1. Only for the one statement of a transaction that did nothing else: no block, no pipeline, no function, utility statement or cursor around it.
- * 2. The rows keep the form that the client was told, else: the error that PostgreSQL raises for cached plans.
+ * 2. The rows keep the form that the client was told (extended protocol: before the query ran), else 40001.
  * 3. `waiting` is forgotten at the end of its transaction: the address of a QueryDesc is used again.
  */
 #include "read_internal.h"
@@ -128,9 +128,13 @@ read_again(QueryDesc *query)
 	query->snapshot = RegisterSnapshot(GetActiveSnapshot());
 	ExecutorStart(query, 0);
 	if (!equalTupleDescs(query->tupDesc, told))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cached plan must not change result type")));
+	{
+		if (p->visible)
+			read_raise_in_the_way();
+		p->stmts = list_make1(query->plannedstmt);
+		p->tupDesc = query->tupDesc;
+		PortalSetResultFormat(p, 0, NULL);
+	}
 	query->already_executed = false;
 	MemoryContextSwitchTo(context);
 }
