@@ -7,6 +7,7 @@
  *   proposed, no verdict yet               given DEMOTE_MS (its verdict is most likely an abort for this very conflict), then demoted
  *   not proposed, has touched a distributed table   doomed: 40001; told again until the lock is gone; after TERMINATE_MS its connection is ended
  *   only reads (blocks a schema change)    given READER_GRACE_MS, then the same
+ *   still there ALARM_MS after that        nothing can be done from here: the log says so every ALARM_MS, until somebody ends the process
  *
  * Durability: effects up to a watermark are durable once WAL is flushed up to a position taken after the watermark was read.
  */
@@ -33,10 +34,34 @@
 #define READER_GRACE_MS 2000
 #define TERMINATE_MS 2000
 #define FORCE_FLUSH_MS 5000
+#define ALARM_MS 5000
 
 PGDLLEXPORT void nodedb_guard_main(Datum arg);
 
 /* ---- kick-out ---- */
+
+/* Say that a process survives everything, once per ALARM_MS. */
+static void
+alarm_about(int pid, LocalTransactionId lxid, long unheard_ms)
+{
+	static int	told_pid = 0;
+	static LocalTransactionId told_lxid = InvalidLocalTransactionId;
+	static long told_ms = 0;
+
+	if (told_pid != pid || told_lxid != lxid)
+	{
+		told_pid = pid;
+		told_lxid = lxid;
+		told_ms = 0;
+	}
+	if (unheard_ms < told_ms + ALARM_MS)
+		return;
+	told_ms = unheard_ms;
+	ereport(LOG,
+			(errmsg("nodedb: process %d reacts to nothing and keeps this node from applying the log", pid),
+			 errdetail("It holds a lock that committed changes of another node need, and was told to end %ld ms ago.", unheard_ms),
+			 errhint("The other nodes go on. End the process; SIGKILL restarts this server, which loses nothing.")));
+}
 
 static void
 kick(int pid, int backend_id, Oid database, bool holds_write_lock)
@@ -105,6 +130,7 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 		return;
 	if (first)
 		pg_atomic_fetch_add_u64(&nodedb_shared->kicked, 1);
+	alarm_about(pid, lxid, since - TERMINATE_MS - (holds_write_lock ? 0 : READER_GRACE_MS));
 	/* Idle in transaction: SIGINT is ignored there; make it process invalidations, which runs our callback. */
 	memset(&message, 0, sizeof(message));
 	message.rc.id = SHAREDINVALRELCACHE_ID;
