@@ -206,7 +206,6 @@ def log_disk_is_full(c):
 		return
 	others = [i for i in c if i != node]
 	try:
-		make(c, "CREATE TABLE IF NOT EXISTS fail (id bigint PRIMARY KEY, note text)")
 		for leads in (False, True):
 			if leads:
 				poll("node %d leads group 1" % node, lambda: c.leader() == node or lead(c, node), 60)

@@ -7,17 +7,10 @@ SECONDS = 30			# within which another session's commit must pass, whatever was d
 
 
 def make(c, *commands):
-	"""Run schema commands once; on nodes that they did not reach by themselves, there as well."""
+	"""Run schema commands once, and wait until every node has them."""
 	for command in commands:
 		c.execute(1, command)
-		c.wait_caught_up()
-		for i in c:
-			if i != 1:
-				try:
-					c.execute(i, command)
-				except Error as error:
-					if error.sqlstate[:3] != "42P" and error.sqlstate not in ("42710", "42723"):
-						raise					# anything but "it is there already"
+	c.wait_caught_up()
 
 
 class Session:
