@@ -309,7 +309,7 @@ static void fsync_error(Sim *s, Host *h)
 
 	if (h->disk_armed)
 		return;
-	h->rounds_since_failure = 0;
+	h->flushes_since_failure = 0;
 	h->sync_fails_at = memvfs_count(h->disk, MEMVFS_SYNC) + after;
 	h->disk_armed = true;
 	memvfs_fail(h->disk, MEMVFS_SYNC, after, 1, ND_IO);

@@ -442,7 +442,7 @@ static void work(Host *h)
 }
 
 /* A driver that stopped must have had a reason. Its server is restarted later, or its disk is given up. */
-static void look_after(Host *h, const SimEvent *e)
+static void look_after(Host *h)
 {
 	Sim		   *s = h->sim;
 	NdStatus	status = ND_OK;
@@ -460,9 +460,6 @@ static void look_after(Host *h, const SimEvent *e)
 		}
 		return;
 	}
-	/* What a failed sync left behind nobody knows: a driver that goes on loses it. */
-	if (h->disk_armed && memvfs_count(h->disk, MEMVFS_SYNC) > h->sync_fails_at && e->kind == EV_WORK && ++h->rounds_since_failure > 2)
-		sim_fail(s, "failed sync", "node %u goes on though a sync of its log failed", h->id);
 	check_host(h);
 	if (!h->disk_scheduled && memvfs_job(h->disk, &bytes))
 	{
@@ -496,6 +493,9 @@ void host_event(Host *h, const SimEvent *e)
 		case EV_DISK:
 			sim_trace(s, T_DISK, h->id, 0, 0, 0, 0, 0);
 			h->disk_scheduled = false;
+			/* What a failed sync left behind nobody knows. One flush may have been under way when a segment's sync failed; a second one goes on. */
+			if (h->disk_armed && memvfs_count(h->disk, MEMVFS_SYNC) > h->sync_fails_at && ++h->flushes_since_failure > 1)
+				sim_fail(s, "failed sync", "node %u flushes again though a sync of its log failed", h->id);
 			memvfs_complete(h->disk);
 			host_kick(h);
 			break;
@@ -522,5 +522,5 @@ void host_event(Host *h, const SimEvent *e)
 		default:
 			break;
 	}
-	look_after(h, e);
+	look_after(h);
 }

@@ -240,7 +240,7 @@ struct Host
 	bool		founder;
 	bool		disk_armed;		/* an fsync error waits for its flush ... */
 	uint64_t	sync_fails_at;	/* ... of this number */
-	uint32_t	rounds_since_failure;
+	uint32_t	flushes_since_failure;
 	uint32_t	incarnation;
 	uint64_t	life;
 	uint64_t	paused_until;
