@@ -472,6 +472,65 @@ def generated_name_taken_by_a_local_object_waits_for_the_administrator(c):
 
 
 @test
+def dependent_local_object_and_missing_extension_wait_too(c):
+	c.execute(1, "CREATE TABLE watched (a int)")
+	c.execute(2, "SET nodedb.replicate_ddl = off; CREATE VIEW watcher AS SELECT * FROM watched")
+	c.execute(1, "DROP TABLE watched")
+	poll("word in node 2's log", lambda: "view watcher depends on" in c.log(2), 60)
+	c.execute(2, "DROP VIEW watcher")
+	same_schema(c)
+	for i in (1, 3):
+		with c.connect(i) as connection:
+			connection.execute("CREATE EXTENSION citext")
+			if not any("this node only" in notice for notice in connection.notices):
+				raise AssertionError("no notice")
+	c.execute(1, "CREATE TABLE ext (a citext PRIMARY KEY)")
+	poll("word in node 2's log", lambda: 'type "public.citext" does not exist' in c.log(2) or 'type "citext" does not exist' in c.log(2), 60)
+	c.execute(2, "CREATE EXTENSION citext")
+	same_schema(c)
+	for i in c:
+		c.execute(i, "INSERT INTO ext VALUES ('Key' || $1)", i)
+	fails("23505", lambda: c.execute(3, "INSERT INTO ext VALUES ('kEY1')"))
+	same_everywhere(c, "ext")
+
+
+@test
+def event_trigger_that_writes_does_so_once(c):
+	c.execute(1, "CREATE TABLE ddl_audit (node text, tag text)")
+	c.execute(1, "CREATE FUNCTION audit() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO ddl_audit VALUES ('x', tg_tag);"
+				 " IF tg_tag = 'CREATE SCHEMA' THEN EXECUTE 'CREATE TABLE audited.extra (a int)'; END IF; END $$")
+	c.execute(1, "CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION audit(); ALTER EVENT TRIGGER audit ENABLE ALWAYS")
+	c.execute(2, "CREATE SCHEMA audited")
+	c.execute(3, "CREATE TABLE audited.t (a int)")
+	c.execute(1, "DROP EVENT TRIGGER audit")
+	same_schema(c)
+	same_everywhere(c, "ddl_audit")
+	everywhere(c, "SELECT string_agg(tag, ',' ORDER BY tag) FROM ddl_audit WHERE tag LIKE 'CREATE%'", "CREATE SCHEMA,CREATE TABLE,CREATE TABLE")
+
+
+@test
+def commands_of_other_kinds_pass(c):
+	with c.connect(2) as two:
+		two.execute("VACUUM")
+		two.execute("VACUUM FULL bystander")
+		two.execute("REINDEX TABLE bystander")
+		two.execute("REINDEX TABLE CONCURRENTLY bystander")
+		two.execute("ALTER TABLE bystander CLUSTER ON bystander_pkey")
+		two.execute("CLUSTER bystander")
+		two.execute("BEGIN; ANALYZE bystander; DECLARE cu CURSOR FOR SELECT 1; FETCH cu; CLOSE cu; INSERT INTO bystander VALUES (901); COMMIT")
+		two.execute("ALTER TABLE bystander SET TABLESPACE pg_default")
+		two.execute("DO $$ BEGIN FOR i IN 1..3 LOOP INSERT INTO bystander VALUES (910 + i); COMMIT; END LOOP; END $$")
+		for command in ("SET work_mem = '8MB'", "SHOW work_mem", "DISCARD ALL", "CHECKPOINT"):
+			two.execute(command)
+		two.execute("SET nodedb.replicate_ddl = off")
+		two.execute("CREATE INDEX CONCURRENTLY only_here ON bystander ((id + 1))")
+		two.execute("INSERT INTO bystander VALUES (920)")
+		two.execute("DROP INDEX only_here")
+	same_schema(c)
+	same_everywhere(c, "bystander")
+
+
+@test
 def catalogs_are_fresh_before_a_command_looks(c):
 	"""A command on one node sees objects that another has just made or dropped."""
 	for n in range(10):

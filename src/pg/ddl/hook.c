@@ -259,22 +259,25 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 
 /* ---- of this node ---- */
 
-static void
-tell_local(Node *stmt)
+/*
+ * What PostgreSQL loads from files of the node. It is made on every node by hand and then is as good as replicated: no label, replicated objects may
+ * use it.
+ */
+static bool
+made_by_hand(Node *stmt)
 {
 	switch (nodeTag(stmt))
 	{
 		case T_CreateExtensionStmt:
 		case T_AlterExtensionStmt:
+		case T_AlterExtensionContentsStmt:
 		case T_CreatePLangStmt:
 		case T_CreateAmStmt:
+		case T_CreateTransformStmt:
 		case T_CreateFunctionStmt:
-			ereport(NOTICE,
-					(errmsg("%s takes effect on this node only", GetCommandTagName(CreateCommandTag(stmt))),
-					 errhint("Do the same on every node, before replicated objects use it.")));
-			break;
+			return nodedb_replicate_ddl || !IsA(stmt, CreateFunctionStmt);
 		default:
-			break;
+			return false;
 	}
 }
 
@@ -282,10 +285,14 @@ static void
 run_local(UtilityCall *call, DdlCommand *c)
 {
 	int			level = 0;
+	bool		by_hand = made_by_hand(c->stmt);
 	ListCell   *lc;
 
 	session_note_local_write();
-	tell_local(c->stmt);
+	if (by_hand)
+		ereport(NOTICE,
+				(errmsg("%s takes effect on this node only", GetCommandTagName(CreateCommandTag(c->stmt))),
+				 errhint("Do the same on every node, before replicated objects use it.")));
 	if (c->relations != NIL && pg_atomic_read_u32(&nodedb_shared->member_state) == MEMBER_RUNNING)
 	{
 		session_before_utility();
@@ -301,7 +308,8 @@ run_local(UtilityCall *call, DdlCommand *c)
 	run(call);
 	if (level > 0)
 		AtEOXact_GUC(true, level);
-	ddl_touched_finish(c);
+	if (!by_hand)
+		ddl_touched_finish(c);
 }
 
 /* ---- commands that change no schema but matter ---- */

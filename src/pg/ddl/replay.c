@@ -228,9 +228,10 @@ ddl_apply(const char *data, Size len)
 		FlushErrorState();
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a replicated schema change does not fit this node's own objects: %s", error->message),
-				 errdetail("%s%sCommand: %s", error->detail ? error->detail : "", error->detail ? " " : "",
-						   r.kind == DDL_RECORD_COMMAND ? r.text : "names"),
+		/* in one line, for the applier logs no more than that */
+				 errmsg("a replicated schema change does not fit this node's own objects: %s%s%s%s%s", error->message,
+						error->detail ? ": " : "", error->detail ? error->detail : "", r.kind == DDL_RECORD_COMMAND ? ": " : "",
+						r.kind == DDL_RECORD_COMMAND ? r.text : ""),
 				 errhint("Rename, drop or create what stands in the way on this node (nodedb.replicate_ddl = off); the applier keeps trying.")));
 	}
 	PG_END_TRY();

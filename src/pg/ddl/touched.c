@@ -170,7 +170,10 @@ finish_node(DdlCommand *c)
 			continue;
 		/* sequences of a local table, its row type: they go with it */
 		if (ddl_object_scope(object) == DDL_CLUSTER)
+		{
 			ddl_mark_local(object);
+			CommandCounterIncrement();	/* one object may have been reported twice */
+		}
 	}
 }
 
