@@ -58,8 +58,16 @@ static void move(Pending *p, PendingState state)
 	append_pending(list_of(p), p);
 }
 
+static void drop_request(Node *n, Pending *p)
+{
+	if (n->by_request[p->request % NODE_PENDING_BUCKETS] == p)
+		n->by_request[p->request % NODE_PENDING_BUCKETS] = NULL;
+}
+
+/* A proposal that is forwarded again gives its old number up: a slot that still named it would outlive it. */
 static void set_request(Node *n, Pending *p)
 {
+	drop_request(n, p);
 	p->request = ++n->next_request;
 	n->by_request[p->request % NODE_PENDING_BUCKETS] = p;
 }
@@ -71,8 +79,7 @@ static void detach(Pending *p)
 	Pending   **at = find(n, p->group->id, p->txn, p->kind, p->flags);
 
 	*at = p->hash_next;
-	if (n->by_request[p->request % NODE_PENDING_BUCKETS] == p)
-		n->by_request[p->request % NODE_PENDING_BUCKETS] = NULL;
+	drop_request(n, p);
 	unlink_pending(list_of(p), p);
 	n->n_pending--;
 	n->pending_bytes -= p->entry->len;
