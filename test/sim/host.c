@@ -119,7 +119,8 @@ static void tables_durable(Host *h)
 	keep = h->sim->o.truncate && h->sim->founded ? h->sim->o.keep_bytes : UINT64_MAX / 2;
 	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
 		node_applied_durable(h->node, g, h->groups[g].durable, keep);
-	memmove(h->tickets, h->tickets + h->applied_tickets, (h->n_tickets - h->applied_tickets) * sizeof *h->tickets);
+	if (h->applied_tickets > 0)
+		memmove(h->tickets, h->tickets + h->applied_tickets, (h->n_tickets - h->applied_tickets) * sizeof *h->tickets);
 	h->n_tickets -= h->applied_tickets;
 	h->applied_tickets = 0;
 	sim_post(h->sim, sim_spread(&h->sim->rng, h->sim->o.durable_us), EV_APPLIED_DURABLE, h->id, 0, 0);
