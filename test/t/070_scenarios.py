@@ -358,6 +358,22 @@ def l1_local_waiters_of_a_hot_row_do_not_conflict(c):
 
 
 @test
+def l1_change_that_is_seen_but_not_published_is_covered(c):
+	"""A transaction that saw a predecessor's row before the predecessor moved the watermark waits for that, rather than conflict with it."""
+	key = row(c)
+	with Session(c, 2, "SET nodedb.stop_at = 'before-advance'") as one, Session(c, 2, "SET nodedb.read_consistency = local") as two:
+		one.start("UPDATE scen SET n = n + 1 WHERE id = %d" % key)
+		stopped(c, 2, "before-advance", one.pid)
+		two.start("UPDATE scen SET n = n + 10 WHERE id = %d" % key)
+		poll("the second waits", lambda: local(c, 2, "SELECT wait_event FROM pg_stat_activity WHERE pid = $1 AND query LIKE 'UPDATE%'", two.pid), SECONDS)
+		release(c, 2, "before-advance")
+		equal((one.end(), two.end()), ("ok", "ok"))
+	for i in c:
+		equal(c.value(i, "SELECT n FROM scen WHERE id = $1", key), "11", "node %d" % i)
+	all_well(c)
+
+
+@test
 def l4_reader_has_time_to_end_before_a_schema_change(c):
 	"""A long reader elsewhere makes a schema change wait there; it may end in peace; who stays is told 40001, and the change passes."""
 	make(c, "CREATE TABLE l4 (id int PRIMARY KEY)", "INSERT INTO l4 SELECT generate_series(1, 100)")
