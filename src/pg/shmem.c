@@ -69,9 +69,9 @@ shmem_startup(void)
 		memset(s, 0, shared_size());
 		s->n_slots = MaxBackends;
 		s->max_groups = nodedb_max_groups;
+		s->applier_pgprocno = -1;
 		s->command_lock = &locks[0].lock;
 		s->status_lock = &locks[1].lock;
-		s->applier_pgprocno = -1;
 		pg_atomic_init_u32(&s->member_state, MEMBER_NONE);
 		pg_atomic_init_u64(&s->next_counter, 1);
 		pg_atomic_init_u32(&s->n_groups, 0);
@@ -79,6 +79,7 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->turn, 1);
 		pg_atomic_init_u64(&s->tickets_end, 1);
 		pg_atomic_init_u64(&s->applier_ticket, 0);
+		pg_atomic_init_u64(&s->applier_committing, 0);
 		pg_atomic_init_u32(&s->find_state, 0);
 		pg_atomic_init_u64(&s->commits_local, 0);
 		pg_atomic_init_u64(&s->commits_applied, 0);
@@ -144,10 +145,44 @@ nodedb_my_slot(void)
 	return my_slot;
 }
 
+bool
+worker_claim(int *pid)
+{
+	bool		free;
+
+	SpinLockAcquire(&nodedb_shared->read_lock);
+	free = *pid == 0;
+	if (free)
+		*pid = MyProcPid;
+	SpinLockRelease(&nodedb_shared->read_lock);
+	return free;
+}
+
+void
+worker_leave(int *pid)
+{
+	SpinLockAcquire(&nodedb_shared->read_lock);
+	if (*pid == MyProcPid)
+		*pid = 0;
+	SpinLockRelease(&nodedb_shared->read_lock);
+}
+
 uint64
 nodedb_watermark(NdGroupId group)
 {
 	return pg_atomic_read_u64(&nodedb_groups[group].watermark);
+}
+
+uint64
+nodedb_watermark_exact(NdGroupId group)
+{
+	NodedbGroup *g = &nodedb_groups[group];
+	uint64		index;
+
+	SpinLockAcquire(&g->lock);
+	index = pg_atomic_read_u64(&g->watermark);
+	SpinLockRelease(&g->lock);
+	return index;
 }
 
 static void
@@ -192,8 +227,8 @@ wake_turn(uint64 turn)
 
 		SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 	}
-	else if (nodedb_shared->applier_latch)
-		SetLatch(nodedb_shared->applier_latch);
+	else
+		nodedb_wake(&nodedb_shared->applier_latch);
 }
 
 void
@@ -211,8 +246,8 @@ nodedb_advance(uint64 first, uint32 n)
 		NodedbTicket t = nodedb_tickets[first % TICKETS];
 		NodedbGroup *g = &nodedb_groups[t.group];
 
-		pg_atomic_write_u64(&s->turn, first + 1);
 		SpinLockAcquire(&g->lock);
+		pg_atomic_write_u64(&s->turn, first + 1);
 		move_watermark(g, t.index);
 		if (g->last_ticket == first)
 			move_watermark(g, g->follow_index);

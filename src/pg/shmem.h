@@ -87,9 +87,11 @@ typedef struct NodedbSlot
 	bool		committing;		/* backend, under kick_lock: its TXN is about to be proposed, or is: it can only be demoted, no longer doomed */
 	LocalTransactionId doomed_lxid;	/* guard: this transaction has to die with 40001 */
 	uint64		demoted_request;	/* guard: this request's backend gives up with 40003 */
-	LocalTransactionId kicked_lxid; /* guard: what kicked_at and kicks are about */
+	int			kicked_pid;		/* guard: what kicked_at and kicks are about */
+	LocalTransactionId kicked_lxid;
 	TimestampTz	kicked_at;		/* guard */
 	int			kicks;			/* guard */
+	bool		told;			/* guard: it was signalled */
 
 	char		bytes[SLOT_INLINE_BYTES];
 } NodedbSlot;
@@ -153,7 +155,9 @@ typedef struct NodedbCommand
 	/* answer */
 	pg_atomic_uint32 done;
 	NdStatus	status;
+	int			sqlerrcode;		/* 0: that of the status */
 	char		text[512];		/* what went wrong, or the result (the token of INIT) */
+	char		hint[256];		/* what to do about it; may be empty */
 } NodedbCommand;
 
 typedef struct NodedbShared
@@ -171,9 +175,11 @@ typedef struct NodedbShared
 	pg_atomic_uint64 next_counter;	/* any backend */
 	pg_atomic_uint32 n_groups;
 	int			raft_pid;
+	bool		raft_started;	/* tickets have been handed out since shared memory was made: their issuer must not be another process */
 	Latch	   *raft_latch;		/* set once per worker start */
 	int			applier_pgprocno;	/* applier; -1 = none */
-	int			applier_pid;
+	int			applier_pid;	/* 0 = none; claimed under read_lock: there is never more than one */
+	int			guard_pid;		/* likewise */
 	Latch	   *applier_latch;
 	Latch	   *guard_latch;
 	bool		ledger_ready;	/* applier: watermarks are loaded from the ledger */
@@ -184,6 +190,7 @@ typedef struct NodedbShared
 	pg_atomic_uint64 turn;		/* the ticket that may commit next; from 1 */
 	pg_atomic_uint64 tickets_end;	/* raft worker: first ticket not handed out */
 	pg_atomic_uint64 applier_ticket;	/* applier: first ticket that it is working on, 0 = none */
+	pg_atomic_uint64 applier_committing;	/* applier: first ticket of the batch whose commit may be visible, though the turnstile stands at it */
 	ConditionVariable applied_cv;	/* the watermark of some group moved */
 
 	/* strong reads */
@@ -230,11 +237,29 @@ extern void nodedb_shmem_init(void);		/* _PG_init */
 /* This backend's slot, claimed at first use; never NULL once shared memory is there. */
 extern NodedbSlot *nodedb_my_slot(void);
 
+/*
+ * A worker that there may be only once takes its role; false: another process has it. Two appliers would both commit the ticket at the turnstile.
+ */
+extern bool worker_claim(int *pid);
+extern void worker_leave(int *pid);
+
 extern uint64 nodedb_watermark(NdGroupId group);
+/* The same, never between the turnstile's advance and the watermark's. */
+extern uint64 nodedb_watermark_exact(NdGroupId group);
 /* Raft worker: an entry without effect here. */
 extern void nodedb_entry_passed(NdGroupId group, uint64 index);
 /* The owner of ring[turn] is done with n consecutive tickets from `first` on. */
 extern void nodedb_advance(uint64 first, uint32 n);
+
+/* Workers clear their latch when they leave: look once. */
+static inline void
+nodedb_wake(Latch **at)
+{
+	Latch	   *latch = *(Latch *volatile *) at;
+
+	if (latch != NULL)
+		SetLatch(latch);
+}
 
 static inline SlotState
 slot_state(uint64 word)

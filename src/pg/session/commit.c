@@ -41,7 +41,7 @@ static struct
 	bool		outcome_open;	/* a TXN request was submitted and has no definite answer yet */
 	bool		granted;
 	uint64		ticket;
-	bool		reserved;		/* a RESERVE of this id is in the log */
+	bool		in_log;			/* a RESERVE or CHUNK of this id may be in the log: something of it stays there until a TXN or CANCEL */
 	uint16		reserves;		/* RESERVE entries proposed, for their sequence number */
 	uint64		first_base;		/* base of the first entry of this id: a CANCEL that proves something must not have a later one */
 	bool		local_write;
@@ -136,7 +136,7 @@ wait_buffer_free(NodedbSlot *slot)
 {
 	while (pg_atomic_read_u32(&slot->queued) != 0)
 	{
-		SetLatch(nodedb_shared->raft_latch);
+		nodedb_wake(&nodedb_shared->raft_latch);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -196,7 +196,7 @@ submit(EntryKind kind, NdGroupId group, NdBuf *header, uint64 body_offset, uint6
 	while (!pg_atomic_compare_exchange_u32(&nodedb_shared->queue_head, &head, (uint32) (slot - nodedb_slots) + 1));
 	/* Whoever finds the list empty wakes the worker; the others know that it has been woken and has not taken the list yet. */
 	if (head == 0)
-		SetLatch(nodedb_shared->raft_latch);
+		nodedb_wake(&nodedb_shared->raft_latch);
 }
 
 /* Wait for the raft worker's answer to the newest request. */
@@ -323,8 +323,8 @@ await_side_request(NdGroupId group)
 
 /*
  * Sample the base. A row lock may have been got from a transaction that is committed in PostgreSQL's eyes but has not advanced the turnstile yet:
- * its entry must be covered, else this transaction would abort for a change that it saw. Such a ticket is at the turnstile's head right now and
- * local; it passes in microseconds, unless its commit waits for WAL.
+ * its entry must be covered, else this transaction would abort for a change that it saw. Such a ticket is at the turnstile's head right now; it
+ * passes in microseconds, unless its commit waits for WAL.
  */
 static uint64
 sample_base(NdGroupId group)
@@ -335,10 +335,10 @@ sample_base(NdGroupId group)
 	{
 		NodedbTicket *t = &nodedb_tickets[turn % TICKETS];
 
-		if (pg_atomic_read_u32(&t->owner) == TICKET_LOCAL)
+		if (pg_atomic_read_u32(&t->owner) == TICKET_LOCAL || pg_atomic_read_u64(&nodedb_shared->applier_committing) == turn)
 			wait_turn_passed(turn);
 	}
-	return nodedb_watermark(group);
+	return nodedb_watermark_exact(group);
 }
 
 /* ---- reservation ---- */
@@ -352,13 +352,13 @@ session_reserve(EntryKey *keys, uint32 n)
 	uint64		base = sample_base(group);
 	uint64		index;
 
-	if (tx.reserves == 0)
+	if (!tx.in_log)
 		tx.first_base = base;
 	nd_buf_init(&header);
 	if (entry_encode_header(&header, ENTRY_RESERVE, ++tx.reserves, id, base, keys, n, NULL, 0) != ND_OK)
 		header.failed = true;
 	check_nd(&header);
-	tx.reserved = true;			/* from the submission on it may be in the log */
+	tx.in_log = true;			/* from the submission on */
 	submit(ENTRY_RESERVE, group, &header, 0, 0);
 	nd_buf_free(&header);
 	if (!await_side_request(group))
@@ -368,9 +368,12 @@ session_reserve(EntryKey *keys, uint32 n)
 	return true;
 }
 
-/* Give a reservation back: nobody waits for it. */
+/*
+ * Put a CANCEL of this id into the log: it frees reservations and chunks, and no later TXN of the id can commit. Nobody waits for it. Right also while
+ * the outcome is open: the first of TXN and CANCEL in the log wins.
+ */
 static void
-cancel_reservation(void)
+give_up_id(void)
 {
 	NodedbSlot *slot = nodedb_my_slot();
 	NdBuf		header;
@@ -386,7 +389,7 @@ cancel_reservation(void)
 	}
 	while (pg_atomic_read_u32(&slot->queued) != 0 && tries++ < 1000)
 	{
-		SetLatch(nodedb_shared->raft_latch);
+		nodedb_wake(&nodedb_shared->raft_latch);
 		pg_usleep(1000);		/* in an abort callback: no latch, no interrupts */
 	}
 	if (pg_atomic_read_u32(&slot->queued) == 0)
@@ -406,7 +409,7 @@ cancel_reservation(void)
 		do
 			slot->next_queued = head;
 		while (!pg_atomic_compare_exchange_u32(&nodedb_shared->queue_head, &head, (uint32) (slot - nodedb_slots) + 1));
-		SetLatch(nodedb_shared->raft_latch);
+		nodedb_wake(&nodedb_shared->raft_latch);
 	}
 	nd_buf_free(&header);
 }
@@ -420,7 +423,10 @@ send_chunks(NdGroupId group, uint64 body_len, uint32 *n, uint64 *sent)
 	uint32		cap = body_len / CHUNK_BYTES + 1;
 	uint64	   *indexes = palloc(cap * sizeof(uint64));
 	TxnId		id = my_txn_id();
+	uint64		base = sample_base(group);
 
+	if (!tx.in_log)
+		tx.first_base = base;
 	*n = 0;
 	*sent = 0;
 	while (body_len - *sent > CHUNK_BYTES)
@@ -428,9 +434,10 @@ send_chunks(NdGroupId group, uint64 body_len, uint32 *n, uint64 *sent)
 		NdBuf		header;
 
 		nd_buf_init(&header);
-		if (entry_encode_header(&header, ENTRY_CHUNK, (uint16) (*n & 0xffff), id, sample_base(group), NULL, 0, NULL, 0) != ND_OK)
+		if (entry_encode_header(&header, ENTRY_CHUNK, (uint16) (*n & 0xffff), id, base, NULL, 0, NULL, 0) != ND_OK)
 			header.failed = true;
 		check_nd(&header);
+		tx.in_log = true;
 		submit(ENTRY_CHUNK, group, &header, *sent, CHUNK_BYTES);
 		nd_buf_free(&header);
 		(void) await_side_request(group);
@@ -457,6 +464,8 @@ commit_pre_commit(void)
 
 	if (!writeset_has_ops())
 		return;
+	/* A replica that has stopped must not propose what it computed from a state that may be damaged. */
+	check_applying();
 	session_check_doomed();
 	/* What PostgreSQL would check after this callback and could still fail is checked before anything is proposed. */
 	PreCommit_CheckForSerializationFailure();
@@ -489,7 +498,8 @@ commit_pre_commit(void)
 		/* A definite answer: errors keep their own code from here. */
 		tx.outcome_open = false;
 		pop_outcome_context();
-		tx.reserved = false;	/* a refused TXN ended the reservation */
+		if (state == SLOT_REFUSED)
+			tx.in_log = false;	/* a verdict ends whatever the id had there; one that was never sent does not */
 		if (state == SLOT_FAILED)
 			raise_failed(slot->failure);
 		raise_refused(&slot->verdict, group);
@@ -550,17 +560,26 @@ commit_done(void)
 
 		STOP_EVENT("before-advance");
 		tx.outcome_open = false;
-		pg_atomic_write_u64(&slot->word, slot_word(tx.request, SLOT_IDLE));
 		pg_atomic_fetch_add_u64(&nodedb_shared->commits_local, 1);
 		nodedb_advance(tx.ticket, 1);
+		pg_atomic_write_u64(&slot->word, slot_word(tx.request, SLOT_IDLE));
 		if (tx.cancel_held)
 		{
 			RESUME_CANCEL_INTERRUPTS();
 			QueryCancelPending = false; /* it was for this transaction, which is committed */
 		}
 	}
-	else if (tx.reserved)
-		cancel_reservation();
+	else if (tx.in_log)
+		give_up_id();
+	end_of_transaction();
+}
+
+/* PREPARE TRANSACTION of a transaction that used no distributed table, but may have reserved something. */
+void
+commit_prepared(void)
+{
+	if (tx.in_log)
+		give_up_id();
 	end_of_transaction();
 }
 
@@ -582,8 +601,10 @@ commit_aborted(void)
 
 			pg_atomic_compare_exchange_u32(&nodedb_tickets[ticket % TICKETS].owner, &local, TICKET_APPLIER);
 			pg_atomic_fetch_add_u64(&nodedb_shared->handed_over, 1);
-			if (nodedb_shared->applier_latch)
-				SetLatch(nodedb_shared->applier_latch);
+			nodedb_wake(&nodedb_shared->applier_latch);
+			/* Else the guard would take the next transaction here for one that is about to commit. */
+			pg_atomic_write_u64(&slot->word, slot_word(tx.request, SLOT_IDLE));
+			tx.in_log = false;
 		}
 	}
 	else if (tx.request != 0)
@@ -595,8 +616,8 @@ commit_aborted(void)
 		while (slot_state(word) == SLOT_SUBMITTED || slot_state(word) == SLOT_TAKEN)
 			if (pg_atomic_compare_exchange_u64(&slot->word, &word, slot_word(tx.request, SLOT_ABANDONED)))
 				break;
-		if (tx.reserved)
-			cancel_reservation();
 	}
+	if (tx.in_log)
+		give_up_id();
 	end_of_transaction();
 }

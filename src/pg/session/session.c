@@ -19,6 +19,7 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "access/transam.h"
 #include "access/xlog.h"
 #include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
@@ -26,6 +27,7 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
+#include "utils/backend_status.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -178,8 +180,16 @@ note_relations(QueryDesc *query)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
-		if (rte->rtekind != RTE_RELATION || (rte->relkind != RELKIND_RELATION && rte->relkind != RELKIND_MATVIEW) ||
-			!nodedb_relid_is_distributed(rte->relid))
+		if (rte->rtekind != RTE_RELATION || rte->relid < FirstNormalObjectId)
+			continue;
+		/* Views and partitioned parents hold no rows, but a schema change of theirs waits for these locks as well. */
+		if (rte->relkind == RELKIND_VIEW || rte->relkind == RELKIND_PARTITIONED_TABLE)
+		{
+			announce();
+			writeset_relation_lock(rte->relid, rte->rellockmode);
+			continue;
+		}
+		if ((rte->relkind != RELKIND_RELATION && rte->relkind != RELKIND_MATVIEW) || !nodedb_relid_is_distributed(rte->relid))
 			continue;
 		if (!any && IsolationIsSerializable())
 			session_before_utility();
@@ -202,11 +212,11 @@ note_relations(QueryDesc *query)
 static void
 executor_start(QueryDesc *query, int eflags)
 {
-	if (nodedb_shared != NULL && !apply_active && !IsParallelWorker() && IsNormalProcessingMode() && session_in_replicated_database() &&
-		!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+	if (nodedb_shared != NULL && !apply_active && !IsParallelWorker() && IsNormalProcessingMode() && session_in_replicated_database())
 	{
-		note_relations(query);
-		read_before_executor(query);
+		note_relations(query);	/* EXPLAIN holds its locks, too */
+		if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+			read_before_executor(query);
 	}
 	if (prev_executor_start)
 		prev_executor_start(query, eflags);
@@ -238,7 +248,8 @@ relcache_callback(Datum arg, Oid relid)
 {
 	MemoryContext old;
 
-	if (!touched || MyProc == NULL || debug_query_string != NULL || !is_doomed() || commit_outcome_open() || !IsTransactionBlock() ||
+	/* Idle as PostgreSQL reports it: Describe and fast-path calls run without debug_query_string. With track_activities off nobody is idle. */
+	if (!touched || MyProc == NULL || MyBEEntry == NULL || MyBEEntry->st_state != STATE_IDLEINTRANSACTION || debug_query_string != NULL || !is_doomed() || commit_outcome_open() || !IsTransactionBlock() ||
 		IsAbortedTransactionBlockState() || InterruptHoldoffCount > 0 || CritSectionCount > 0)
 		return;
 	old = CurrentMemoryContext;
@@ -300,10 +311,10 @@ xact_callback(XactEvent event, void *arg)
 			commit_pre_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			if (writeset_has_ops())
+			if (touched || writeset_has_ops())
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("PREPARE TRANSACTION is not supported for transactions that changed distributed tables"),
+						 errmsg("PREPARE TRANSACTION is not supported for transactions that used distributed tables"),
 						 errhint("Use COMMIT: a commit is atomic over all nodes.")));
 			break;
 		case XACT_EVENT_COMMIT:
@@ -316,6 +327,7 @@ xact_callback(XactEvent event, void *arg)
 			end_of_transaction();
 			break;
 		case XACT_EVENT_PREPARE:
+			commit_prepared();
 			end_of_transaction();
 			break;
 		default:

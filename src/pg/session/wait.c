@@ -19,13 +19,14 @@ wait_turn_passed(uint64 ticket)
 		pg_spin_delay();
 	}
 	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
-	while (pg_atomic_read_u64(&nodedb_shared->turn) <= ticket &&
-		   pg_atomic_read_u32(&nodedb_tickets[ticket % TICKETS].owner) == TICKET_LOCAL)
+	while (pg_atomic_read_u64(&nodedb_shared->turn) <= ticket)
 	{
-		uint64		word = pg_atomic_read_u64(&nodedb_slots[nodedb_tickets[ticket % TICKETS].slot].word);
+		NodedbTicket *t = &nodedb_tickets[ticket % TICKETS];
 
-		/* Its owner may itself wait for a lock of ours through an applier that serves an earlier ticket: never wait without end. */
-		if (slot_state(word) != SLOT_GRANTED)
+		/* Only for one that is committing: never wait for somebody who may wait for a lock of ours. */
+		if (pg_atomic_read_u64(&nodedb_shared->applier_committing) != ticket &&
+			(pg_atomic_read_u32(&t->owner) != TICKET_LOCAL ||
+			 slot_state(pg_atomic_read_u64(&nodedb_slots[t->slot].word)) != SLOT_GRANTED))
 			break;
 		if (ConditionVariableTimedSleep(&nodedb_shared->applied_cv, 10, PG_WAIT_EXTENSION))
 			break;

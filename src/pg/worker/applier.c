@@ -60,6 +60,15 @@ typedef struct BodyReader
 	bool		own_done;
 } BodyReader;
 
+/* Damage stays; anything else (memory, descriptors, a raft worker that is starting) may pass. */
+static int
+read_sqlstate(NdStatus status)
+{
+	if (status == ND_DAMAGED || status == ND_INVALID || status == ND_VERSION || status == ND_COMPACTED)
+		return ERRCODE_DATA_CORRUPTED;
+	return status == ND_NOMEM ? ERRCODE_OUT_OF_MEMORY : ERRCODE_IO_ERROR;
+}
+
 static void
 read_entry(StorePosition at, NdGroupId group, uint64 index, uint64 term, NdBuf *payload, EntryHeader *header)
 {
@@ -71,7 +80,7 @@ read_entry(StorePosition at, NdGroupId group, uint64 index, uint64 term, NdBuf *
 	{
 		nd_buf_free(payload);
 		ereport(ERROR,
-				(errcode(status == ND_NOMEM ? ERRCODE_OUT_OF_MEMORY : ERRCODE_DATA_CORRUPTED),
+				(errcode(read_sqlstate(status)),
 				 errmsg("could not read entry " UINT64_FORMAT " of group %u from the log: %s", index, group, nd_status_text(status))));
 	}
 }
@@ -86,8 +95,7 @@ find_entry(NdGroupId group, uint64 index, StorePosition *position, uint64 *term)
 	s->find_index = index;
 	pg_write_barrier();
 	pg_atomic_write_u32(&s->find_state, 1);
-	if (s->raft_latch)
-		SetLatch(s->raft_latch);
+	nodedb_wake(&s->raft_latch);
 	while (pg_atomic_read_u32(&s->find_state) != 2)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -98,7 +106,7 @@ find_entry(NdGroupId group, uint64 index, StorePosition *position, uint64 *term)
 	pg_atomic_write_u32(&s->find_state, 0);
 	if (s->find_status != ND_OK)
 		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
+				(errcode(read_sqlstate(s->find_status)),
 				 errmsg("entry " UINT64_FORMAT " of group %u, a piece of a large transaction, is not in the log: %s",
 						index, group, nd_status_text(s->find_status))));
 	*position = s->find_position;
@@ -193,9 +201,13 @@ xact_callback(XactEvent event, void *arg)
 		batch.n = 0;
 		pg_atomic_fetch_add_u64(&nodedb_shared->commits_applied, n);
 		nodedb_advance(first, n);
+		pg_atomic_write_u64(&nodedb_shared->applier_committing, 0);
 	}
 	else if (event == XACT_EVENT_ABORT)
+	{
 		batch.n = 0;
+		pg_atomic_write_u64(&nodedb_shared->applier_committing, 0);
+	}
 }
 
 static void
@@ -230,6 +242,7 @@ apply_batch(uint64 first, uint32 n)
 	}
 	STOP_EVENT("apply-commit");
 	batch.n = n;
+	pg_atomic_write_u64(&nodedb_shared->applier_committing, first);
 	/* From here to the advance of the turnstile nothing may be cancelled half-way: the commit itself decides. */
 	CommitTransactionCommand();
 }
@@ -241,6 +254,7 @@ can_pass(int sqlerrcode)
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
 		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53: disk full, out of memory, lock table full */
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:	/* 54: transaction ids exhausted until somebody vacuums */
 		case ERRCODE_T_R_SERIALIZATION_FAILURE & 0xFFF: /* 40 */
 		case ERRCODE_OPERATOR_INTERVENTION:	/* 57: cancelled, shutting down */
 		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE & 0xFFF:	/* 55: lock not available, object in use */
@@ -368,8 +382,8 @@ static void
 at_exit(int code, Datum arg)
 {
 	nodedb_shared->applier_latch = NULL;
-	nodedb_shared->applier_pid = 0;
 	nodedb_shared->applier_pgprocno = -1;
+	worker_leave(&nodedb_shared->applier_pid);
 	pg_atomic_write_u64(&nodedb_shared->applier_ticket, 0);
 }
 
@@ -402,8 +416,10 @@ nodedb_applier_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(nodedb_database, NULL, 0);
-	pin_settings();
+	if (!worker_claim(&s->applier_pid))
+		proc_exit(0);
 	before_shmem_exit(at_exit, (Datum) 0);
+	pin_settings();
 	RegisterXactCallback(xact_callback, NULL);
 	apply_active = true;
 	if (nodedb_directory[0] != '\0')
@@ -419,10 +435,8 @@ nodedb_applier_main(Datum arg)
 		ledger_load();
 		CommitTransactionCommand();
 		s->ledger_ready = true;
-		if (s->raft_latch)
-			SetLatch(s->raft_latch);
+		nodedb_wake(&s->raft_latch);
 	}
-	s->applier_pid = MyProcPid;
 	s->applier_pgprocno = MyProc->pgprocno;
 	s->applier_latch = MyLatch;
 	loop_context = AllocSetContextCreate(TopMemoryContext, "nodedb applier", ALLOCSET_DEFAULT_SIZES);
@@ -458,10 +472,10 @@ nodedb_applier_main(Datum arg)
 			ResetLatch(MyLatch);
 			continue;
 		}
-		if (pg_atomic_read_u64(&s->applier_ticket) == 0 && s->guard_latch)
+		if (pg_atomic_read_u64(&s->applier_ticket) == 0)
 		{
 			pg_atomic_write_u64(&s->applier_ticket, first);
-			SetLatch(s->guard_latch);
+			nodedb_wake(&s->guard_latch);
 		}
 		pg_atomic_write_u64(&s->applier_ticket, first);
 

@@ -14,6 +14,7 @@
 #include "../shmem.h"
 
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -76,6 +77,7 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	bool		first;
 	bool		demote = false;
 	bool		told = false;
+	bool		newly_told = false;
 	SharedInvalidationMessage message;
 
 	if (proc == NULL || (lxid = proc->lxid) == InvalidLocalTransactionId)
@@ -100,23 +102,28 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	}
 
 	SpinLockAcquire(&slot->kick_lock);
-	first = slot->pid != pid || slot->kicks == 0 || slot->kicked_lxid != lxid;
+	first = slot->kicked_pid != pid || slot->kicks == 0 || slot->kicked_lxid != lxid;
 	if (first)
 	{
 		slot->kicked_at = now;
+		slot->kicked_pid = pid;
+		slot->told = false;
 		slot->kicked_lxid = lxid;
 	}
 	slot->kicks = first ? 1 : slot->kicks + 1;
 	since = TimestampDifferenceMilliseconds(slot->kicked_at, now);
 	if (slot->pid == pid && slot->committing)
 		demote = since >= DEMOTE_MS;
-	else if (holds_write_lock || since >= READER_GRACE_MS)
+	else if (!first && (holds_write_lock || since >= READER_GRACE_MS))
 	{
+		/* Not at first sight: the list of blockers may be older than this transaction, whose predecessor in the backend it then names. */
 		if (slot->pid == pid && slot->lxid == lxid)
 			slot->doomed_lxid = lxid;
 		/* Under the lock: session_enter_commit() relies on no signal coming later. */
 		kill(pid, since >= TERMINATE_MS + (holds_write_lock ? 0 : READER_GRACE_MS) ? SIGTERM : SIGINT);
 		told = true;
+		newly_told = !slot->told;
+		slot->told = true;
 	}
 	SpinLockRelease(&slot->kick_lock);
 
@@ -128,7 +135,7 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	}
 	if (!told)
 		return;
-	if (first)
+	if (newly_told)
 		pg_atomic_fetch_add_u64(&nodedb_shared->kicked, 1);
 	alarm_about(pid, lxid, since - TERMINATE_MS - (holds_write_lock ? 0 : READER_GRACE_MS));
 	/* Idle in transaction: SIGINT is ignored there; make it process invalidations, which runs our callback. */
@@ -222,6 +229,9 @@ follow_durability(void)
 		/* Sampled after the watermarks: every commit that moved them has its record before this position. */
 		pg_memory_barrier();
 		durable.lsn = GetXLogInsertRecPtr();
+		/* Behind a page's last record it points behind the next page's header, which is not there to be flushed yet. */
+		if (durable.lsn % XLOG_BLCKSZ <= SizeOfXLogLongPHD)
+			durable.lsn -= durable.lsn % XLOG_BLCKSZ;
 		durable.since = GetCurrentTimestamp();
 	}
 }
@@ -230,6 +240,7 @@ static void
 at_exit(int code, Datum arg)
 {
 	nodedb_shared->guard_latch = NULL;
+	worker_leave(&nodedb_shared->guard_pid);
 }
 
 void
@@ -240,8 +251,10 @@ nodedb_guard_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
-	nodedb_shared->guard_latch = MyLatch;
+	if (!worker_claim(&nodedb_shared->guard_pid))
+		proc_exit(0);
 	before_shmem_exit(at_exit, (Datum) 0);
+	nodedb_shared->guard_latch = MyLatch;
 	/* Process life. */
 	durable.watermarks = MemoryContextAllocZero(TopMemoryContext, sizeof(uint64) * nodedb_shared->max_groups);
 	context = AllocSetContextCreate(TopMemoryContext, "nodedb guard", ALLOCSET_DEFAULT_SIZES);
@@ -265,6 +278,5 @@ nodedb_guard_main(Datum arg)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	/* Exit code 0 would mean "never restart"; during a shutdown nobody restarts us. */
-	proc_exit(1);
+	proc_exit(0);
 }

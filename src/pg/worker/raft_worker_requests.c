@@ -97,24 +97,32 @@ forget_pending(Pending *p)
 
 /* ---- taking requests ---- */
 
-static NdBlob *
-copy_request(NodedbSlot *slot)
+static void
+copy_request(NodedbSlot *slot, NdBlob **copy)
 {
-	NdBlob	   *blob = NULL;
-
 	if (slot->segment == DSM_HANDLE_INVALID)
-		return nd_blob_new(slot->bytes, slot->len);
+	{
+		*copy = nd_blob_new(slot->bytes, slot->len);
+		return;
+	}
+	PG_TRY();
 	{
 		/* The backend may have gone and taken its segment with it: then nobody waits for this request. */
 		dsm_segment *segment = dsm_attach(slot->segment);
 
-		if (segment == NULL)
-			return NULL;
-		if (slot->len <= dsm_segment_map_length(segment))
-			blob = nd_blob_new(dsm_segment_address(segment), slot->len);
-		dsm_detach(segment);
+		if (segment != NULL)
+		{
+			if (slot->len <= dsm_segment_map_length(segment))
+				*copy = nd_blob_new(dsm_segment_address(segment), slot->len);
+			dsm_detach(segment);
+		}
 	}
-	return blob;
+	PG_CATCH();
+	{
+		/* No memory or descriptors to map it: the backend is told so. */
+		FlushErrorState();
+	}
+	PG_END_TRY();
 }
 
 static void
@@ -135,7 +143,7 @@ take(uint32 number)
 	NdStatus	status;
 
 	if (slot_state(word) == SLOT_SUBMITTED || kind == ENTRY_CANCEL)
-		blob = copy_request(slot);
+		copy_request(slot, &blob);
 	pg_memory_barrier();
 	pg_atomic_write_u32(&slot->queued, 0);	/* the buffer is the backend's again */
 
@@ -208,7 +216,6 @@ deliver_commit(const NodeDelivery *d)
 	NodedbTicket *t = &nodedb_tickets[ticket % TICKETS];
 	Pending    *p = NULL;
 	uint32		owner_slot = 0;
-	bool		local = false;
 
 	if (ticket - pg_atomic_read_u64(&s->turn) >= TICKETS - 1)
 	{
@@ -236,18 +243,18 @@ deliver_commit(const NodeDelivery *d)
 		slot->index = d->index;
 		slot->term = d->term;
 		slot->ticket = ticket;
-		local = answer(p->slot, p->request, SLOT_GRANTED);
-		if (!local)
+		if (!answer(p->slot, p->request, SLOT_GRANTED))
 			pg_atomic_write_u32(&t->owner, TICKET_APPLIER);
 		forget_pending(p);
 	}
 	pg_memory_barrier();
 	pg_atomic_write_u64(&s->tickets_end, ticket + 1);
 	pg_memory_barrier();
-	if (local)
+	/* By the owner as it is now: the backend may have handed the ticket over before tickets_end showed it. */
+	if (pg_atomic_read_u32(&t->owner) == TICKET_LOCAL)
 		wake(owner_slot);
-	else if (s->applier_latch)
-		SetLatch(s->applier_latch);
+	else
+		nodedb_wake(&s->applier_latch);
 	return ND_OK;
 }
 
@@ -400,6 +407,5 @@ requests_finds(void)
 		node_entry_position(rw.node, s->find_group, s->find_index, &s->find_position, &s->find_term);
 	pg_write_barrier();
 	pg_atomic_write_u32(&s->find_state, 2);
-	if (s->applier_latch)
-		SetLatch(s->applier_latch);
+	nodedb_wake(&s->applier_latch);
 }
