@@ -6,7 +6,8 @@
  *    Judging it again would find its own id in the window and call it a duplicate.
  * 2. Delivery stops at min(commit, durable): else a crash would leave the tables ahead of the log.
  * 3. A checkpoint is stored only when the tables durably hold everything up to it. A restart delivers from the checkpoint on, so whatever
- *    the tables have lost must come again with its verdict.
+ *    the tables have lost must come again with its verdict. Only committed TXNs change tables, so tables that hold the last of them at or below
+ *    the checkpoint hold all that the checkpoint does, though what they keep may name a lower index.
  * 4. Group 0 has no certifier and no checkpoint: it is short, never truncated, and read anew from its start.
  */
 #include <stdio.h>
@@ -40,6 +41,8 @@ NdStatus node__restore_certifier(NodeGroup *g, char *error, size_t error_len)
 			status = buf.failed ? ND_NOMEM : store_checkpoint(store, g->id, 0, buf.data, buf.len);
 	}
 	nd_buf_free(&buf);
+	if (status == ND_OK && g->applied_start < g->checkpoint && g->applied_start >= certifier_last_commit(g->certifier))
+		g->applied_start = g->applied_durable = g->checkpoint;
 	if (status == ND_OK && (g->checkpoint > g->applied_start || g->cut > g->checkpoint + 1))
 		status = ND_DAMAGED;
 	if (status != ND_OK)

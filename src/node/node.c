@@ -318,6 +318,7 @@ NdStatus node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out)
 	out->alarm = g->stopped == NULL ? g->alarm : NULL;
 	out->asleep = g->sleep.asleep;
 	out->applied_durable = g->applied_durable;
+	out->applied_start = g->applied_start;
 	return ND_OK;
 }
 

@@ -83,7 +83,8 @@ typedef struct NodeConfig
 	uint64_t	seed;
 } NodeConfig;
 
-/* applied(ctx, group): highest index whose effects this node's tables hold; asked once per group at create. NULL: 0 everywhere. */
+/* applied(ctx, group): highest index whose effects this node's tables hold; that of the last commit is enough. Asked once per group at create.
+ * NULL: 0 everywhere. What it means for the group stands in NodeGroupStatus.applied_start. */
 NdStatus	node_create(const NodeConfig *config, Store *store, const NodeCallbacks *callbacks,
 						uint64_t (*applied)(void *ctx, NdGroupId group), Node **out, char *error, size_t error_len);
 void		node_destroy(Node *n);
@@ -148,6 +149,7 @@ typedef struct NodeGroupStatus
 	const char *alarm;			/* NULL when well: the group works, but somebody must look */
 	bool		asleep;
 	uint64_t	applied_durable;	/* as told by node_applied_durable() */
+	uint64_t	applied_start;	/* as told to node_create(); or the checkpoint, when nothing between changes tables. What is below is not delivered to be applied */
 } NodeGroupStatus;
 uint32_t	node_group_count(const Node *n);
 NdStatus	node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out);

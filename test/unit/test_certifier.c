@@ -512,13 +512,46 @@ static void checkpoint_round_trip(void **state)
 	certifier_destroy(restored);
 }
 
+/* What has an effect on tables: a committed TXN only. It is known also when the window has forgotten it. */
+static void last_commit(void **state)
+{
+	Certifier  *c = create(SMALL);
+	Certifier  *restored;
+	NdBuf		buf;
+
+	(void) state;
+	assert_int_equal(certifier_last_commit(c), 0);
+	cancel(c, 1, ID(1, 1), 0);
+	assert_int_equal(certifier_last_commit(c), 0);
+	txn(c, 3, ID(1, 2), 1, 5, KEY_ROW_UPDATE);
+	assert_int_equal(certifier_last_commit(c), 3);
+	txn(c, 4, ID(1, 3), 1, 5, KEY_ROW_UPDATE);	/* conflict */
+	txn(c, 5, ID(1, 2), 1, 5, KEY_ROW_UPDATE);	/* copy */
+	reserve(c, 6, ID(1, 4), 1, 3, 6, KEY_REL_ACCESS_EXCLUSIVE);
+	chunk(c, 7, ID(2, 1), 3);
+	assert_int_equal(certifier_last_commit(c), 3);
+	for (uint64_t i = 10; i < 40; i++)
+		cancel(c, i, ID(3, i), i - 1);
+	assert_true(certifier_window_start(c) > 3);
+	nd_buf_init(&buf);
+	assert_int_equal(certifier_save(c, &buf), ND_OK);
+	assert_int_equal(certifier_restore(buf.data, buf.len, &restored), ND_OK);
+	assert_int_equal(certifier_last_commit(restored), 3);
+	txn(restored, 40, ID(1, 5), 39, 5, KEY_ROW_UPDATE);
+	assert_int_equal(certifier_last_commit(restored), 40);
+	nd_buf_free(&buf);
+	certifier_destroy(restored);
+	certifier_destroy(c);
+}
+
 /* The format is a promise to older checkpoints: change the bytes, change the version. */
 static void checkpoint_golden(void **state)
 {
 	static const uint8_t want[] = {
-		'N', 'D', 'C', 'T', 1, 0,
+		'N', 'D', 'C', 'T', 2, 0,
 		16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0,			/* limits */
-		2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				/* last index, window start */
+		2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,				/* last index, last commit */
+		0, 0, 0, 0, 0, 0, 0, 0,										/* window start */
 	};
 	static const uint8_t want_after_history[] = {
 		1, 3, 0, 0, 0, 1, 0, 0, 0,									/* nodes */
@@ -685,6 +718,7 @@ int main(void)
 		cmocka_unit_test(chunk_that_is_not_kept),
 		cmocka_unit_test(out_of_contract),
 		cmocka_unit_test(checkpoint_round_trip),
+		cmocka_unit_test(last_commit),
 		cmocka_unit_test(checkpoint_golden),
 		cmocka_unit_test(checkpoint_damaged),
 		cmocka_unit_test(checkpoint_with_an_empty_owner),

@@ -380,6 +380,66 @@ static void test_slow_member_holds_the_log(void **state)
 	kit_free(k);
 }
 
+static NdStatus nothing_delivered(void *ctx, const NodeDelivery *d)
+{
+	(void) ctx;
+	(void) d;
+	return ND_BUSY;
+}
+
+static uint64_t one_less(void *ctx, NdGroupId group)
+{
+	return ((KitNode *) ctx)->applied[group] - 1;
+}
+
+/*
+ * The tables keep the index of the last transaction that changed them. A checkpoint that stands behind aborted and cancelled ones is not ahead of
+ * such tables; one that stands behind a commit which they do not have is.
+ */
+static void test_checkpoint_behind_the_last_commit(void **state)
+{
+	Kit		   *k = kit_cluster(1, 1);
+	KitNode    *n = &k->nodes[1];
+	NodeConfig	config;
+	Node	   *refused;
+	char		error[256];
+	uint64_t	checkpoint = 0;
+
+	(void) state;
+	assert_int_equal(kit_leader(k, 1), 1);
+	for (uint64_t c = 1; c <= 3; c++)
+		assert_int_equal(kit_propose(k, 1, 1, c, 0, c, 100), ND_OK);
+	kit_settle(k);
+	n->applied[1] = kit_status(k, 1, 1)->delivered;
+	for (uint64_t c = 11; c <= 50; c++)
+		assert_int_equal(kit_propose(k, 1, 1, c, 0, 1, 100), ND_OK);	/* all conflict with the first */
+	kit_settle(k);
+	assert_int_equal(kit_count(k, 1, 1, 50, VERDICT_ABORT_CONFLICT), 1);
+	assert_true(kit_status(k, 1, 1)->delivered > 32);
+	/* Whoever waits for the tables knows that aborts need none: they count as applied. */
+	node_applied_durable(n->node, 1, kit_status(k, 1, 1)->delivered, 0);
+	kit_tick(k, KIT_ELECTION);
+	kit_stop(k, 1, true);
+
+	kit_open(k, 1);
+	config = k->config;
+	config.self = 1;
+	config.incarnation = n->incarnation + 1;
+	assert_int_equal(node_create(&config, n->store, &(NodeCallbacks) {.deliver = nothing_delivered, .ctx = n}, one_less, &refused, error, sizeof(error)), ND_DAMAGED);
+
+	kit_start(k, 1);
+	checkpoint = kit_status(k, 1, 1)->applied_start;
+	assert_true(checkpoint >= 16);
+	assert_int_equal(kit_status(k, 1, 1)->applied_durable, checkpoint);
+	assert_int_equal(kit_leader(k, 1), 1);
+	for (uint32_t i = 0; i < n->n_seen; i++)
+		assert_true(n->seen[i].group != 1 || (n->seen[i].index > checkpoint && !n->seen[i].replayed));
+	assert_int_equal(kit_propose(k, 1, 1, 1, checkpoint, 1, 100), ND_OK);
+	kit_settle(k);
+	assert_int_equal(kit_count(k, 1, 1, 1, VERDICT_COMMIT), 1);
+	kit_free(k);
+}
+
 static void test_failing_disk_stops_the_node(void **state)
 {
 	Kit		   *k = kit_cluster(3, 1);
@@ -546,6 +606,7 @@ int main(void)
 		cmocka_unit_test(test_read_lost),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_checkpoint_and_truncation),
+		cmocka_unit_test(test_checkpoint_behind_the_last_commit),
 		cmocka_unit_test(test_slow_member_holds_the_log),
 		cmocka_unit_test(test_failing_disk_stops_the_node),
 		cmocka_unit_test(test_nothing_before_the_disk),

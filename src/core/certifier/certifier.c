@@ -295,6 +295,8 @@ static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, cons
 	}
 	if (j->remember)
 		certifier__window_evict(&c->window, c->limits.keys_max, c->limits.ids_max);
+	if (takes_effect(h, j, ENTRY_TXN))
+		c->last_commit = index;
 	c->last_index = index;
 }
 
@@ -361,6 +363,11 @@ uint64_t certifier_open_chunk_floor(const Certifier *c)
 uint64_t certifier_last_index(const Certifier *c)
 {
 	return c->last_index;
+}
+
+uint64_t certifier_last_commit(const Certifier *c)
+{
+	return c->last_commit;
 }
 
 uint64_t certifier_checksum(const Certifier *c)

@@ -69,6 +69,8 @@ uint64_t	certifier_window_start(const Certifier *c);
 /* Lowest CHUNK index whose TXN is still to come, 0 = none: the log must not be truncated at or above it. */
 uint64_t	certifier_open_chunk_floor(const Certifier *c);
 uint64_t	certifier_last_index(const Certifier *c);
+/* The newest TXN that committed, 0 = none: no entry behind it, up to the last one, has an effect on tables. */
+uint64_t	certifier_last_commit(const Certifier *c);
 uint64_t	certifier_checksum(const Certifier *c);
 
 /* Checkpoint: versioned bytes with a checksum. restore: ND_DAMAGED, ND_VERSION, ND_NOMEM. */

@@ -140,6 +140,7 @@ struct Certifier
 {
 	CertifierLimits limits;
 	uint64_t	last_index;
+	uint64_t	last_commit;	/* index of the newest committed TXN; not above last_index, perhaps evicted from the window */
 	uint64_t	history;		/* chained checksum over all entries and their verdicts */
 	Window		window;
 	Reservations reservations;

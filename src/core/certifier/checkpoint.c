@@ -2,7 +2,7 @@
  * checkpoint.c: a certifier's state as bytes, and back.
  *
  *   u32 magic  u16 version
- *   u64 keys_max  u64 ids_max  u64 last_index  u64 window start  u64 history
+ *   u64 keys_max  u64 ids_max  u64 last_index  u64 last_commit  u64 window start  u64 history
  *   varint n, nodes:        u32 node  u32 incarnation                          ascending
  *   varint n, entries:      varint index (difference)  u8 kind  u8 verdict  u16 number  id
  *                           varint n, keys: u64 hash  u8 mode                  in log order
@@ -20,7 +20,7 @@
 #include "certifier_int.h"
 
 #define MAGIC UINT32_C(0x5443444e)	/* "NDCT" */
-#define VERSION 1
+#define VERSION 2
 #define HEADER_BYTES 6
 #define ID_BYTES 16
 #define CHECKSUM_BYTES 8
@@ -77,6 +77,7 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 	nd_buf_u64(out, c->limits.keys_max);
 	nd_buf_u64(out, c->limits.ids_max);
 	nd_buf_u64(out, c->last_index);
+	nd_buf_u64(out, c->last_commit);
 	nd_buf_u64(out, w->start);
 	nd_buf_u64(out, c->history);
 
@@ -272,11 +273,28 @@ static NdStatus read_chunks(NdReader *r, Certifier *c)
 	return ND_OK;
 }
 
+/* The window's newest committed TXN is the newest of all; a window without any says nothing but that it stands at or below the start. */
+static bool last_commit_valid(const Certifier *c)
+{
+	const Window *w = &c->window;
+	uint64_t	highest = 0;
+
+	for (uint64_t s = w->first; s < w->next; s++)
+	{
+		const WindowEntry *entry = &w->entries[s & (w->entries_cap - 1)];
+
+		if (entry->kind == ENTRY_TXN && entry->verdict == VERDICT_COMMIT)
+			highest = entry->index;
+	}
+	return highest > 0 ? c->last_commit == highest : c->last_commit <= w->start;
+}
+
 static NdStatus read_state(NdReader *r, Certifier *c)
 {
 	NdStatus	status;
 
 	c->last_index = nd_read_u64(r);
+	c->last_commit = nd_read_u64(r);
 	c->window.start = nd_read_u64(r);
 	c->history = nd_read_u64(r);
 	if (r->failed || c->last_index > CERTIFIER_INDEX_MAX || c->window.start > c->last_index)
@@ -288,6 +306,8 @@ static NdStatus read_state(NdReader *r, Certifier *c)
 		status = read_owners(r, c);
 	if (status == ND_OK)
 		status = read_chunks(r, c);
+	if (status == ND_OK && !last_commit_valid(c))
+		status = ND_DAMAGED;
 	if (status == ND_OK && (r->failed || nd_reader_left(r) != 0))
 		status = ND_DAMAGED;
 	return status;

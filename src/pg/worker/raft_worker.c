@@ -226,6 +226,14 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("the log holds %u groups, but nodedb.max_groups is %u", node_group_count(rw.node), nodedb_shared->max_groups),
 				 errhint("Raise nodedb.max_groups and restart the server.")));
+	/* The ledger ends with the last transaction. What the checkpoint holds behind it changed no table, and is not delivered again. */
+	for (uint32 i = 1; i < node_group_count(rw.node); i++)
+	{
+		NodeGroupStatus gs;
+
+		if (node_group_status(rw.node, i, &gs) == ND_OK)
+			nodedb_entry_passed(gs.group, gs.applied_start);
+	}
 	if (n_seeds > 0)
 		(void) node_set_seed_peers(rw.node, seeds, n_seeds);
 	if (rw.transport == NULL)
