@@ -254,6 +254,18 @@ static void fence(void **state)
 	certifier_destroy(c);
 }
 
+/* Its owner does nothing before it is applied: what was changed since its base is no conflict. What the owner's TXN does is judged by its own base. */
+static void reservation_is_not_judged_by_changes(void **state)
+{
+	Certifier  *c = create(LARGE);
+
+	(void) state;
+	assert_int_equal(txn(c, 5, ID(2, 1), 4, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(reserve(c, 6, ID(1, 1), 1, 4, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 7, ID(1, 1), 4, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CONFLICT);
+	certifier_destroy(c);
+}
+
 static void reservation_blocks_others_whatever_their_base(void **state)
 {
 	Certifier  *c = create(LARGE);
@@ -512,6 +524,47 @@ static void checkpoint_round_trip(void **state)
 	certifier_destroy(restored);
 }
 
+/* A CANCEL of a newer life ends what its node's older lives own, and is itself never fenced. */
+static void cancel_fences(void **state)
+{
+	Certifier  *c = create(LARGE);
+
+	(void) state;
+	reserve(c, 1, ID(1, 1), 1, 0, 5, KEY_REL_ACCESS_EXCLUSIVE);
+	chunk(c, 2, ID(1, 2), 1);
+	assert_int_equal(txn(c, 3, ID(2, 1), 2, 5, KEY_REL_ROW_EXCLUSIVE).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(cancel(c, 4, (TxnId) {1, 2, 7}, 3).kind, VERDICT_NONE);
+	assert_int_equal(certifier_open_chunk_floor(c), 0);
+	assert_int_equal(txn(c, 5, ID(2, 2), 4, 5, KEY_REL_ROW_EXCLUSIVE).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 6, ID(1, 1), 5, 9, KEY_ROW_UPDATE).kind, VERDICT_ABORT_FENCED);
+	certifier_destroy(c);
+}
+
+static void owners_in_log_order(void **state)
+{
+	Certifier  *c = create(LARGE);
+	CertifierOwner o[8];
+
+	(void) state;
+	assert_int_equal(certifier_owners(c, 0, o, 8), 0);
+	reserve(c, 3, ID(4, 1), 1, 2, 1, KEY_REL_ACCESS_EXCLUSIVE);
+	chunk(c, 4, ID(3, 1), 3);
+	reserve(c, 5, ID(1, 1), 1, 4, 2, KEY_REL_ACCESS_EXCLUSIVE);
+	reserve(c, 6, ID(4, 1), 2, 5, 3, KEY_REL_ACCESS_EXCLUSIVE);	/* more keys of the first */
+	chunk(c, 7, ID(1, 1), 6);
+	assert_int_equal(certifier_owners(c, 0, o, 8), 4);
+	assert_true(o[0].index == 3 && o[1].index == 4 && o[2].index == 5 && o[3].index == 7);
+	assert_true(o[0].txn.node == 4 && o[1].txn.node == 3 && o[2].txn.node == 1 && o[3].txn.node == 1);
+	assert_int_equal(certifier_owners(c, 0, o, 2), 2);
+	assert_true(o[0].index == 3 && o[1].index == 4);
+	assert_int_equal(certifier_owners(c, 4, o, 2), 2);
+	assert_true(o[0].index == 5 && o[1].index == 7);
+	assert_int_equal(certifier_owners(c, 7, o, 2), 0);
+	cancel(c, 8, ID(1, 1), 7);
+	assert_int_equal(certifier_owners(c, 0, o, 8), 2);
+	certifier_destroy(c);
+}
+
 /* What has an effect on tables: a committed TXN only. It is known also when the window has forgotten it. */
 static void last_commit(void **state)
 {
@@ -710,6 +763,7 @@ int main(void)
 		cmocka_unit_test(fence),
 		cmocka_unit_test(reservation_blocks_others_whatever_their_base),
 		cmocka_unit_test(reservation_ends_with_an_aborted_txn),
+		cmocka_unit_test(reservation_is_not_judged_by_changes),
 		cmocka_unit_test(reserve_copies),
 		cmocka_unit_test(reservation_survives_the_window),
 		cmocka_unit_test(cancel_is_a_tombstone),
@@ -718,6 +772,8 @@ int main(void)
 		cmocka_unit_test(chunk_that_is_not_kept),
 		cmocka_unit_test(out_of_contract),
 		cmocka_unit_test(checkpoint_round_trip),
+		cmocka_unit_test(cancel_fences),
+		cmocka_unit_test(owners_in_log_order),
 		cmocka_unit_test(last_commit),
 		cmocka_unit_test(checkpoint_golden),
 		cmocka_unit_test(checkpoint_damaged),

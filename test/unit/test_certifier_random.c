@@ -134,7 +134,7 @@ static void oracle_keys(Oracle *o, const KitEntry *e, Verdict *v)
 			*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = lowest->index, .by_txn = lowest->txn};
 			return;
 		}
-		for (size_t i = o->n; i-- > o->first;)
+		for (size_t i = e->kind == ENTRY_RESERVE ? o->first : o->n; i-- > o->first;)
 		{
 			const OracleEntry *other = &o->entries[i];
 

@@ -132,6 +132,12 @@ static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 			*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = owner->index, .by_txn = owner->txn};
 			continue;
 		}
+		/*
+		 * A reservation is not judged by what was changed since its base: its owner reads nothing before the reservation is applied on its node,
+		 * and what it does then is judged by the TXN's own base. Else a table that others write to could hardly ever be reserved.
+		 */
+		if (h->kind == ENTRY_RESERVE)
+			continue;
 		by_index = certifier__keys_conflict(&c->window.table, key, h->base);
 		if (by_index != 0)
 			*v = (Verdict) {.kind = VERDICT_ABORT_CONFLICT, .key = key.hash, .by_index = by_index,
@@ -358,6 +364,36 @@ uint64_t certifier_window_start(const Certifier *c)
 uint64_t certifier_open_chunk_floor(const Certifier *c)
 {
 	return c->n_chunks > 0 ? c->chunks[0].first : 0;
+}
+
+/* Into a list in log order that keeps the first `cap`. */
+static uint32_t list_owner(CertifierOwner *out, uint32_t n, uint32_t cap, CertifierOwner owner)
+{
+	uint32_t	at = n;
+
+	while (at > 0 && out[at - 1].index > owner.index)
+		at--;
+	if (at == cap)
+		return n;
+	if (n == cap)
+		n--;
+	memmove(&out[at + 1], &out[at], (n - at) * sizeof(*out));
+	out[at] = owner;
+	return n + 1;
+}
+
+uint32_t certifier_owners(const Certifier *c, uint64_t after, CertifierOwner *out, uint32_t cap)
+{
+	const Reservations *r = &c->reservations;
+	uint32_t	n = 0;
+
+	for (uint64_t i = 0; i < r->n_owners; i++)
+		if (r->owners[i].index > after)
+			n = list_owner(out, n, cap, (CertifierOwner) {r->owners[i].txn, r->owners[i].index});
+	for (uint64_t i = 0; i < c->n_chunks; i++)
+		if (c->chunks[i].first > after)
+			n = list_owner(out, n, cap, (CertifierOwner) {c->chunks[i].txn, c->chunks[i].first});
+	return n;
 }
 
 uint64_t certifier_last_index(const Certifier *c)
