@@ -4,7 +4,8 @@
 Three systems stand at the same time, one works at a time, in turns (A B C A B C), so that a slow minute of the machine meets all:
     plain     one server, heap tables, nothing replicated: the upper bound
     sync      streaming replication: primary and two standbys, synchronous_standby_names = 'ANY 1 (...)', synchronous_commit = on
-    nodedb    three nodes; the load is on the leader of the data group, then ("nodedb-f") on a follower
+    nodedb    three nodes; the load is on the leader of the data group, then ("nodedb-f") on a follower,
+              then ("nodedb-l") on the leader again, with nodedb.read_consistency = local: what strong reads cost
 Work: pgbench -N (updates without the hot rows) with 1 and with 16 clients, and -S (reads) with 16. Medians over the rounds, and their
 ratio to plain. Everything shares the machine's processors and its one disk: ratios count, absolute figures do not.
 """
@@ -94,7 +95,8 @@ class Nodedb:
 	def dsns(self):
 		leader = self.cluster.leader()
 		follower = next(i for i in self.cluster if i != leader)
-		return {"nodedb": self.cluster.dsn(leader), "nodedb-f": self.cluster.dsn(follower)}
+		local = self.cluster.dsn(leader) + " options='-c nodedb.read_consistency=local'"
+		return {"nodedb": self.cluster.dsn(leader), "nodedb-f": self.cluster.dsn(follower), "nodedb-l": local}
 
 	def settle(self):
 		self.cluster.wait_caught_up()
