@@ -12,8 +12,8 @@
  *   TXN      certify; on commit apply the chunks' bodies, in order, then this body.
  *   CHUNK    a piece of a large transaction's body; no verdict, applied only through its TXN. The counter is the TXN's.
  *            base: what was applied when the chunk was built (not 0: an old base marks a late copy, for which the log is not kept).
- *   RESERVE  keys owned by the transaction id until its TXN, its CANCEL or its incarnation's fence; refused while others own one of them; what was changed since its base is no
- *            conflict, for its owner does nothing before it is applied.
+ *   RESERVE  keys owned by the transaction id until its TXN, its CANCEL or its incarnation's fence; refused while others own one of them.
+ *            What was changed since its base is no conflict, for its owner does nothing before it is applied.
  *            flags: its number within the transaction; every new attempt takes a higher one, for a lower or equal one is a late copy.
  *   CANCEL   gives up: frees the reservation, and is a tombstone: a later TXN of this id aborts.
  *            base: something that was applied before the id's TXN was proposed, for instance the TXN's base.
