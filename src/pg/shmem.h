@@ -68,7 +68,7 @@ typedef struct NodedbSlot
 	/* written by the backend, before SUBMITTED */
 	NdGroupId	group;
 	EntryKind	kind;
-	uint64		counter;		/* of the transaction id */
+	uint64		counter;		/* of the transaction id; 0 when that transaction is over */
 	int			timeout_ms;
 	uint32		len;
 	dsm_handle	segment;		/* DSM_HANDLE_INVALID: the bytes are in `bytes` */

@@ -4,7 +4,8 @@
  * A process stops at the events that its nodedb.stop_at lists, shows itself in nodedb.stop_events and goes on after nodedb.continue_from(). With the
  * setting empty, as it is outside tests, an event costs one branch.
  *
- *   backend   before-propose     the write set is encoded, nothing is in the log
+ *   backend   reserved           a schema change owns what it will lock, and has not run
+ *             before-propose     the write set is encoded, nothing is in the log
  *             proposed           the raft worker has the request; the verdict is open
  *             granted            the verdict is "commit": the ticket is ours, no ledger row yet
  *             before-turn        the ledger row is inserted

@@ -365,6 +365,7 @@ session_reserve(EntryKey *keys, uint32 n)
 		return false;
 	index = nodedb_my_slot()->index;
 	wait_watermark(group, index, nodedb_commit_timeout);
+	STOP_EVENT("reserved");
 	return true;
 }
 
@@ -548,6 +549,8 @@ end_of_transaction(void)
 		dsm_detach(request_segment);
 		request_segment = NULL;
 	}
+	if (tx.counter != 0)
+		nodedb_my_slot()->counter = 0;	/* nobody works on this id any more (raft_worker_orphans.c) */
 	memset(&tx, 0, sizeof(tx));
 }
 

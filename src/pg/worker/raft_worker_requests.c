@@ -8,6 +8,7 @@
  * 3. Tickets follow each group's log: they are handed out inside deliver(), which comes in index order per group.
  */
 #include "raft_worker.h"
+#include "raft_worker_orphans.h"
 
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -187,6 +188,7 @@ requests_take(void)
 	uint32		head = pg_atomic_exchange_u32(&nodedb_shared->queue_head, 0);
 	uint32		reversed = 0;
 
+	orphans_work();
 	/* The list is newest first: turn it round, so that requests enter the log in the order of their submission. */
 	while (head != 0)
 	{
@@ -269,6 +271,8 @@ requests_deliver(void *ctx, const NodeDelivery *d)
 
 		if (d->header.kind == ENTRY_TXN && d->verdict.kind == VERDICT_COMMIT)
 			return deliver_commit(d);
+		if (d->verdict.kind == VERDICT_ABORT_RESERVED)
+			orphans_suspect(d->group, d->verdict.by_txn);
 		if (d->local && d->verdict.kind != VERDICT_DUPLICATE)
 		{
 			Pending    *p = find_pending(d->header.txn.counter, d->header.kind, d->header.flags);
