@@ -68,6 +68,16 @@ bool		certifier_lookup(const Certifier *c, TxnId txn, uint64_t *index, VerdictKi
 uint64_t	certifier_window_start(const Certifier *c);
 /* Lowest CHUNK index whose TXN is still to come, 0 = none: the log must not be truncated at or above it. */
 uint64_t	certifier_open_chunk_floor(const Certifier *c);
+/*
+ * Ids that hold others up: they own keys, or the log keeps their chunks. In log order, those that began behind `after`, at most cap of them; how
+ * many. An id that has both comes twice.
+ */
+typedef struct CertifierOwner
+{
+	TxnId		txn;
+	uint64_t	index;			/* of its first RESERVE or CHUNK */
+} CertifierOwner;
+uint32_t	certifier_owners(const Certifier *c, uint64_t after, CertifierOwner *out, uint32_t cap);
 uint64_t	certifier_last_index(const Certifier *c);
 /* The newest TXN that committed, 0 = none: no entry behind it, up to the last one, has an effect on tables. */
 uint64_t	certifier_last_commit(const Certifier *c);
