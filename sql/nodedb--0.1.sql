@@ -94,3 +94,30 @@ CREATE FUNCTION continue_from(event text) RETURNS int
 	AS 'MODULE_PATHNAME', 'nodedb_continue_from' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION continue_from(text) IS 'Let the processes that wait at this event go on; returns how many there were (for developers and tests).';
 REVOKE ALL ON FUNCTION show_stop_events(), continue_from(text) FROM PUBLIC;
+
+-- ---- sequences ----
+
+-- Where each replicated sequence stands, for the whole cluster: nothing at or before last_value is free any more (is_called), or last_value is the next
+-- one. Made at a sequence's first use. Changed by nextval(), setval() and RESTART; never by hand.
+CREATE TABLE sequences (schema text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL, last_value bigint NOT NULL, is_called boolean NOT NULL,
+						generation bigint NOT NULL, PRIMARY KEY (schema, name)) USING nodedb;
+COMMENT ON TABLE sequences IS 'where each replicated sequence stands: the last value that was leased to any node (internal)';
+REVOKE ALL ON sequences FROM PUBLIC;
+GRANT SELECT ON sequences TO PUBLIC;
+
+-- What nextval(), currval(), lastval() and setval() are turned into in every query of the replicated database.
+CREATE FUNCTION nextval(sequence regclass) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'nodedb_nextval' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION nextval(regclass) IS 'next value of a sequence, unique in the cluster; nextval() calls it by itself';
+CREATE FUNCTION currval(sequence regclass) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'nodedb_currval' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION currval(regclass) IS 'the value that nextval() returned last for this sequence in this session; currval() calls it by itself';
+CREATE FUNCTION lastval() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'nodedb_lastval' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lastval() IS 'the value that nextval() returned last in this session; lastval() calls it by itself';
+CREATE FUNCTION setval(sequence regclass, value bigint) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'nodedb_setval' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION setval(regclass, bigint) IS 'set a sequence, on every node; setval() calls it by itself';
+CREATE FUNCTION setval(sequence regclass, value bigint, is_called boolean) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'nodedb_setval_called' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION setval(regclass, bigint, boolean) IS 'set a sequence and whether that value is used already, on every node; setval() calls it by itself';

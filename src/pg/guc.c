@@ -30,6 +30,8 @@ int			nodedb_bulk_keys = 100000;
 int			nodedb_max_groups = 64;
 int			nodedb_apply_batch = 64;
 bool		nodedb_replicate_ddl = true;
+int			nodedb_sequence_block = 100;
+int			nodedb_max_leased_sequences = 1000;
 
 static const struct config_enum_entry read_consistency_options[] = {
 	{"local", READ_LOCAL, false},
@@ -101,5 +103,12 @@ nodedb_guc_init(void)
 							 "Turn it off in a session for a deliberate exception: an object of this node only, an extension made on every node by hand.",
 							 &nodedb_replicate_ddl, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	stop_event_guc_init();
+	DefineCustomIntVariable("nodedb.sequence_block", "How many values of a sequence a node leases at first.",
+							"A sequence that uses them up within a second gets twice as many the next time. What a node has leased and not used is lost "
+							"when it restarts. Raise it for steadier bulk loads, lower it for smaller gaps.",
+							&nodedb_sequence_block, 100, 1, 1000000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.max_leased_sequences", "For how many sequences a node keeps leased values.",
+							"Sizes shared memory. The values of the sequence that was leased longest ago are given up for a new one.",
+							&nodedb_max_leased_sequences, 1000, 16, 1000000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("nodedb");
 }

@@ -6,6 +6,7 @@
 #include "nodedb.h"
 
 #include "ddl/ddl.h"
+#include "sequence/sequence.h"
 #include "session/session.h"
 #include "shmem.h"
 
@@ -31,6 +32,7 @@ _PG_init(void)
 	nodedb_guc_init();
 	nodedb_shmem_init();
 	session_init();
+	sequence_init();
 	ddl_init();
 
 	memset(&worker, 0, sizeof(worker));

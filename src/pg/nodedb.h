@@ -34,6 +34,8 @@ extern int	nodedb_writeset_memory;		/* kB, per session, before it spills */
 extern int	nodedb_max_transaction_size;	/* MB */
 extern int	nodedb_bulk_keys;			/* keys of one transaction before they become relation keys */
 extern bool nodedb_replicate_ddl;
+extern int	nodedb_sequence_block;		/* values of the smallest lease */
+extern int	nodedb_max_leased_sequences;
 extern int	nodedb_apply_batch;			/* entries per local transaction of the applier */
 
 extern void nodedb_guc_init(void);

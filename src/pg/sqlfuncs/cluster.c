@@ -70,6 +70,8 @@ static char *
 run_command(NodedbCommand *c, CommandKind kind)
 {
 	char	   *text;
+	char	   *hint;
+	int			sqlerrcode;
 	NdStatus	status;
 
 	pg_write_barrier();
@@ -87,12 +89,13 @@ run_command(NodedbCommand *c, CommandKind kind)
 	}
 	pg_read_barrier();
 	text = pstrdup(c->text);
+	hint = pstrdup(c->hint);
 	status = c->status;
-	explicit_bzero(c->token, sizeof(c->token));
+	sqlerrcode = c->sqlerrcode != 0 ? c->sqlerrcode : nodedb_sqlstate(status);
 	explicit_bzero(c->text, sizeof(c->text));
 	LWLockRelease(nodedb_shared->command_lock);
 	if (status != ND_OK)
-		ereport(ERROR, (errcode(nodedb_sqlstate(status)), errmsg("%s", text)));
+		ereport(ERROR, (errcode(sqlerrcode), errmsg("%s", text), hint[0] != '\0' ? errhint("%s", hint) : 0));
 	return text;
 }
 
@@ -105,6 +108,8 @@ fill_name(NodedbCommand *c, FunctionCallInfo fcinfo, int arg)
 		strlcpy(c->name, cluster_name, sizeof(c->name));
 	else
 		strlcpy(c->name, nodedb_listen, sizeof(c->name));
+	if (c->name[0] == '\0')
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the node's name is empty")));
 }
 
 static void
@@ -122,6 +127,35 @@ set_default_access_method(void)
 	(void) set_config_option("default_table_access_method", "nodedb", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 }
 
+/*
+ * A database is new to its cluster, or it holds rows that the cluster does not know, and a ledger that tells the applier to skip the first entries.
+ */
+static void
+refuse_used_database(void)
+{
+	/* A member hears from the raft worker that it is one. */
+	if (pg_atomic_read_u32(&nodedb_shared->member_state) != MEMBER_NONE)
+		return;
+	SPI_connect();
+	if (SPI_execute("SELECT c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'nodedb' AND c.relkind IN ('r', 'm')"
+					" AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') LIMIT 1",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for distributed tables");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database already holds the distributed table %s", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("A node begins with a new, empty database; one that joins gets all distributed tables from the cluster.")));
+	if (SPI_execute("SELECT FROM nodedb.ledger LIMIT 1", true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read nodedb.ledger");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database was a node's of a cluster before"),
+				 errhint("Use a new, empty database.")));
+	SPI_finish();
+}
+
 Datum
 nodedb_init_cluster(PG_FUNCTION_ARGS)
 {
@@ -129,6 +163,7 @@ nodedb_init_cluster(PG_FUNCTION_ARGS)
 	int			groups = PG_ARGISNULL(1) ? 1 : PG_GETARG_INT32(1);
 	char	   *token;
 
+	refuse_used_database();
 	if (groups < 1 || groups >= nodedb_shared->max_groups)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -141,21 +176,6 @@ nodedb_init_cluster(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(2) || PG_GETARG_BOOL(2))
 		set_default_access_method();
 	PG_RETURN_TEXT_P(cstring_to_text(token));
-}
-
-static void
-refuse_existing_tables(void)
-{
-	SPI_connect();
-	if (SPI_execute("SELECT c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'nodedb' AND c.relkind IN ('r', 'm') LIMIT 1",
-					true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for distributed tables");
-	if (SPI_processed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this database already holds the distributed table %s", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
-				 errhint("A joining node gets all distributed tables from the cluster: join from a new, empty database.")));
-	SPI_finish();
 }
 
 static bool
@@ -178,12 +198,21 @@ nodedb_join_cluster(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("seed and token must be given")));
-	refuse_existing_tables();
-	c = begin_command();
-	fill_name(c, fcinfo, 2);
-	copy_text(c->address, sizeof(c->address), PG_GETARG_TEXT_PP(0), "the seed address");
-	copy_text(c->token, sizeof(c->token), PG_GETARG_TEXT_PP(1), "the token");
-	(void) run_command(c, COMMAND_JOIN);
+	PG_TRY();
+	{
+		refuse_used_database();
+		c = begin_command();
+		fill_name(c, fcinfo, 2);
+		copy_text(c->address, sizeof(c->address), PG_GETARG_TEXT_PP(0), "the seed address");
+		copy_text(c->token, sizeof(c->token), PG_GETARG_TEXT_PP(1), "the token");
+		(void) run_command(c, COMMAND_JOIN);
+	}
+	PG_CATCH();
+	{
+		errhidestmt(true);		/* the statement holds the token: the server's log must not */
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	if (PG_ARGISNULL(3) || PG_GETARG_BOOL(3))
 		set_default_access_method();
 	/* The cluster promotes the new node when it has caught up. A cancel here leaves a node that goes on by itself. */

@@ -10,6 +10,8 @@
  */
 #include "apply_internal.h"
 
+#include "sequence/sequence.h"
+
 #include "access/relation.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
@@ -263,6 +265,7 @@ void apply_flush(ApplyTable *table)
 	for (int i = 0; i < table->n_batch; i++)
 	{
 		insert_index_entries(table, table->batch[i], false);
+		sequence_row_applied(table->rel, table->batch[i]);
 		ExecClearTuple(table->batch[i]);
 	}
 	MemoryContextSwitchTo(old);
@@ -411,6 +414,7 @@ void apply_update(ApplyTable *table, const WireValue *search, bool by_image, con
 	} while (!changed_here(table, result, "update"));
 	if (update_indexes)
 		insert_index_entries(table, table->changed, true);
+	sequence_row_applied(table->rel, table->changed);
 	ExecClearTuple(table->changed);
 	ExecClearTuple(table->found);
 }

@@ -1,0 +1,23 @@
+/*
+ * sequence.h: sequences of the cluster: nextval() never gives one value twice, whatever the node, whatever crashes.
+ */
+#ifndef NODEDB_SEQUENCE_H
+#define NODEDB_SEQUENCE_H
+
+#include "../nodedb.h"
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+
+/*
+ * _PG_init: shared memory, hooks, the lease worker. After session_init(), whose COMMIT callback must run after ours (leases are published before the
+ * turnstile moves), and before ddl_init(), whose utility hook must be outside ours (it reserves and records first).
+ */
+extern void sequence_init(void);
+
+/*
+ * The applier inserted or changed this row of `rel`: when it is a row of nodedb.sequences that was set anew, this node's share of the sequence is
+ * dropped. Cheap for other tables. Call it after the row is changed, in the transaction that changed it.
+ */
+extern void sequence_row_applied(Relation rel, TupleTableSlot *slot);
+
+#endif
