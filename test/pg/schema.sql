@@ -30,6 +30,10 @@ CREATE TABLE uniq (
 CREATE UNIQUE INDEX uniq_lower ON uniq (lower(p));
 CREATE UNIQUE INDEX uniq_active ON uniq (e) WHERE active;
 CREATE TABLE excl (id int PRIMARY KEY, x int4range, EXCLUDE USING gist (x WITH &&));
+CREATE TABLE defer (
+	id int PRIMARY KEY, v int UNIQUE DEFERRABLE, w text, x int4range,
+	EXCLUDE USING btree (lower(w) WITH =) WHERE (id > 0) DEFERRABLE INITIALLY DEFERRED, EXCLUDE USING gist (x WITH &&) DEFERRABLE);
+CREATE TABLE deferkey (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, a int);
 CREATE TABLE unhashable (id money PRIMARY KEY, a int);
 CREATE TABLE numkey (id numeric PRIMARY KEY, a int);
 CREATE TABLE cikey (id citext PRIMARY KEY, a int);

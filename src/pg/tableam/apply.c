@@ -28,6 +28,7 @@ typedef struct Apply
 	int64		n_tables;
 	int64		cap_tables;
 	ApplyTable *inserting;		/* has rows that wait */
+	ApplyRechecks rechecks;
 	uint64		rows;
 } Apply;
 
@@ -96,6 +97,7 @@ static void read_relation(Apply *a, NdReader *r)
 	table->schema = read_string(r);
 	table->name = read_string(r);
 	table->n_columns = nd_read_varint(r);
+	table->rechecks = &a->rechecks;
 	if (r->failed || nd_reader_left(r) != 0 || table->n_columns > MaxTupleAttributeNumber)
 		malformed("table");
 	if (a->n_tables == a->cap_tables)
@@ -252,6 +254,7 @@ static void apply_records(Apply *a)
 		malformed("cut short");
 	flush(a);
 	close_tables(a);
+	apply_recheck(&a->rechecks);
 }
 
 uint64 apply_body(ApplyFetch fetch, void *ctx)
@@ -264,6 +267,7 @@ uint64 apply_body(ApplyFetch fetch, void *ctx)
 	a.record_cx = AllocSetContextCreate(a.cx, "nodedb apply record", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(a.cx);
 	initStringInfo(&a.buf);
+	a.rechecks.cx = a.cx;
 	apply_active = true;
 	PG_TRY();
 	{

@@ -28,12 +28,30 @@ typedef struct ApplyColumn
 	bool		has_input;
 } ApplyColumn;
 
+/* A row that a deferrable constraint let in, though it may have a duplicate. */
+typedef struct ApplyRecheck
+{
+	Oid			index;
+	Oid			file;			/* of the table, then */
+	ItemPointerData tid;
+} ApplyRecheck;
+
+/* Of one body. */
+typedef struct ApplyRechecks
+{
+	MemoryContext cx;
+	ApplyRecheck *items;
+	int64		n;
+	int64		cap;
+} ApplyRechecks;
+
 /* A table of the body: announced by 'R', opened at its first row. */
 typedef struct ApplyTable
 {
 	char	   *schema;
 	char	   *name;
 	uint64		n_columns;		/* as announced */
+	ApplyRechecks *rechecks;	/* of the body */
 
 	Relation	rel;			/* NULL: closed; the rest is valid only when open */
 	MemoryContext cx;
@@ -71,6 +89,11 @@ extern void apply_flush(ApplyTable *table);
 /* Find the row by key columns or by its whole image and replace it. */
 extern void apply_update(ApplyTable *table, const WireValue *search, bool by_image, const WireValue *tuple);
 extern void apply_delete(ApplyTable *table, const WireValue *search, bool by_image);
+
+/* Note what an index that was changed for the row at tid wants to see again at the end of the entry. */
+extern void apply_recheck_add(ApplyRechecks *rechecks, Relation rel, ItemPointer tid, List *indexes);
+/* Look at all of it; waits for rows in doubt, ereports a duplicate. All tables are closed. */
+extern void apply_recheck(ApplyRechecks *rechecks);
 
 /* The body does not fit this replica: ereports. */
 extern void apply_damaged(const ApplyTable *table, const char *what) pg_attribute_noreturn();

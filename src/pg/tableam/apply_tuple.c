@@ -3,8 +3,8 @@
  *
  * Invariants:
  * 1. Heap's own routine and the index access methods are called directly: no trigger, CHECK, domain, rule or policy is looked at. The origin did.
- * 2. A unique index is checked all the same (the index does it itself): a duplicate here means that the replicas differ. Deferred re-checks are
- *    not queued: the origin's constraint held at its commit.
+ * 2. A unique index is checked all the same (the index does it itself): a duplicate here means that the replicas differ. What a deferrable one
+ *    puts off is looked at when the entry ends (apply_recheck.c).
  * 3. A row still in doubt, of a local transaction that must lose, is waited for. DESIGN.md, section 5, rule 8, makes the wait end.
  * 4. Exactly one row is found, by an index or byte for byte; none is damage.
  */
@@ -228,10 +228,14 @@ static void fill_slot(ApplyTable *table, TupleTableSlot *slot, const WireValue *
 
 static void insert_index_entries(ApplyTable *table, TupleTableSlot *slot, bool update)
 {
+	List	   *doubtful;
+
 	if (table->result_rel->ri_NumIndices == 0)
 		return;
 	slot->tts_tableOid = RelationGetRelid(table->rel);
-	list_free(ExecInsertIndexTuples(table->result_rel, slot, table->estate, update, false, NULL, NIL));
+	doubtful = ExecInsertIndexTuples(table->result_rel, slot, table->estate, update, false, NULL, NIL);
+	apply_recheck_add(table->rechecks, table->rel, &slot->tts_tid, doubtful);
+	list_free(doubtful);
 	ResetPerTupleExprContext(table->estate);
 }
 

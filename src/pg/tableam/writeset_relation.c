@@ -213,8 +213,9 @@ static uint64 index_seed(uint64 relation_hash, const char *kind, const char *nam
  * NULL: no hash expresses it. A value's key is named by the table and the index, whose name is equal everywhere (generated names travel with
  * DDL, and a rename is a barrier); a row's by the table alone.
  *
- * A deferrable constraint has the same keys as any other. Its check runs at commit, before the base is sampled: a value that an entry in
- * between inserted was seen by that check, or lies above the base and is a conflict.
+ * A deferrable constraint has the same keys as any other. An entry that brings the value after this transaction did waits for it when it is
+ * applied (apply_recheck.c); one that brought it before was seen by the insertion, and so by the check at commit; any other lies above the base and
+ * is a conflict.
  */
 static KeyIndex *key_index_create(Relation rel, Relation index, uint64 relation_hash, bool identity, MemoryContext cx)
 {
