@@ -128,6 +128,58 @@ def applier_is_killed_or_ended_at_every_moment(c):
 
 
 @test
+def raft_worker_or_guard_is_killed_or_ended(c):
+	"""Whoever ends one of the node's workers, and however: the node is back by itself, and nothing is lost."""
+	for worker in ("raft worker", "guard"):
+		for number in (signal.SIGTERM, signal.SIGKILL):
+			node, key = c.leader(), new_key()
+			with Session(c, node) as session:
+				insert_stopped(session, "proposed", key)
+				pid = poll("the %s of node %d" % (worker, node),
+						   lambda: [pid for pid in c.servers[node].processes() if "nodedb " + worker in command_line(pid)], SECONDS)[0]
+				os.kill(pid, number)
+				poll("the end of the %s" % worker, lambda: not os.path.exists("/proc/%d" % pid), SECONDS, 0.01)
+				poll("node %d" % node, lambda: local(c, node, "SELECT 1"), SECONDS)
+				release(c, node, "proposed")
+				told = session.end()
+			goes_on(c, "fail", *c)
+			c.wait_ready()
+			effect(c, "fail", key, told)
+			same_everywhere(c, "fail")
+
+
+def command_line(pid):
+	try:
+		with open("/proc/%d/cmdline" % pid) as file:
+			return file.read()
+	except OSError:
+		return ""
+
+
+@test
+def large_transaction_is_handed_over(c):
+	"""Its body is in the log in several pieces before it is proposed: given up they are freed; certified the applier finds them, at the origin too."""
+	rows = "INSERT INTO large SELECT %d + g, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 3000) WHERE g > 0) FROM generate_series(1, 40) g"
+	make(c, "CREATE TABLE large (id int PRIMARY KEY, v text)")
+	for n, event in enumerate(("before-propose", "proposed", "before-turn")):
+		for node in (c.leader(), next(i for i in c if i != c.leader())):
+			first = (2 * n + (node == c.leader())) * 1000
+			with Session(c, node) as session:
+				insert_stopped(session, event, first, rows)
+				local(c, node, "SELECT pg_terminate_backend($1)", session.pid)
+				equal(session.end(), TERMINATE[event])
+			goes_on(c, "fail", *c)
+			same_everywhere(c, "large")
+			there = c.value(1, "SELECT count(*) FROM large WHERE id BETWEEN $1 AND $1 + 40", first)
+			equal(there in (("0",) if event == "before-propose" else ("40",) if event == "before-turn" else ("0", "40")), True,
+				  "%s of 40 rows after %s" % (there, event))
+	c.kill(2)
+	c.start(2)
+	c.wait_ready()
+	same_everywhere(c, "large", "fail")
+
+
+@test
 def leader_freezes_at_every_moment(c):
 	"""The whole leader stops while it, or another node, commits: the majority goes on, and the truth is told in the end."""
 	for event in ("before-propose", "proposed", "granted"):

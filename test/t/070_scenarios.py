@@ -228,6 +228,62 @@ def h1_schema_change_against_a_certified_reader(c):
 
 
 @test
+def l2_reservation_does_not_outlive_its_transaction(c):
+	"""A schema change reserves its tables for the whole cluster. Cancelled, killed with its server, or gone with its node: writes and schema changes go on."""
+	make(c, "CREATE TABLE l2 (id bigint PRIMARY KEY)")
+	for n, how in enumerate(("cancel", "terminate", "crash", "node")):
+		node = follower(c) if n % 2 else c.leader()
+		others = [i for i in c if i != node]
+		with Session(c, node, "SET nodedb.stop_at = 'reserved'") as changer:
+			changer.start("ALTER TABLE l2 ADD COLUMN c%d int" % n)
+			stopped(c, node, "reserved", changer.pid)
+			fails("40001", c.execute, others[0], "INSERT INTO l2 VALUES (%d)" % -n)
+			if how == "cancel":
+				changer.connection.cancel()
+			elif how == "terminate":
+				local(c, node, "SELECT pg_terminate_backend($1)", changer.pid)
+			elif how == "crash":
+				os.kill(changer.pid, signal.SIGKILL)
+			else:
+				c.kill(node)
+			equal(changer.end() in ("57014", "57P01", "57P02", "08006"), True, "%s: %s" % (how, changer.outcome))
+		if how == "crash":
+			poll("node %d after its restart" % node, lambda: local(c, node, "SELECT 1"), SECONDS)
+		goes_on(c, "l2", *others)
+		equal(Session(c, others[1]).start("ALTER TABLE l2 ADD COLUMN d%d int" % n).end(), "ok")
+		goes_on(c, "l2", *others)
+		if how == "node":
+			c.start(node)
+		c.wait_ready()
+		goes_on(c, "l2", *c)
+		same_everywhere(c, "l2")
+		for i in c:
+			equal(c.value(i, "SELECT count(*) FROM pg_attribute WHERE attrelid = 'l2'::regclass AND attname = 'c%d'" % n), "0", "node %d" % i)
+
+
+@test
+def l2_reservation_ends_though_its_cancel_was_lost(c):
+	"""The raft worker hangs while a schema change fails, for longer than its session waits to hand in the CANCEL."""
+	node = follower(c)
+	with Session(c, node, "SET nodedb.stop_at = 'reserved'") as changer:
+		changer.start("ALTER TABLE l2 ADD COLUMN lost int")
+		stopped(c, node, "reserved", changer.pid)
+		worker = worker_pid(c, node)
+		os.kill(worker, signal.SIGSTOP)
+		try:
+			release(c, node, "reserved")
+			poll("its commit", lambda: local(c, node, "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Extension'", changer.pid), SECONDS)
+			os.kill(changer.pid, signal.SIGTERM)
+			equal(changer.end(), "40003")
+		finally:
+			os.kill(worker, signal.SIGCONT)
+	c.wait_ready()
+	goes_on(c, "l2", *[i for i in c if i != node])
+	goes_on(c, "l2", *c)
+	same_everywhere(c, "l2")
+
+
+@test
 def h2_lock_table_is_certified(c):
 	for mode in ("EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"):
 		key, other = row(c), new_key()
@@ -270,6 +326,38 @@ def h4_proposed_but_unresolved(c):
 			for i in c:
 				equal(c.value(i, "SELECT n FROM scen WHERE id = $1", key), "2", "node %d" % i)
 			all_well(c)
+
+
+@test
+def h4_unresolved_transaction_gives_way(c):
+	"""A committed entry, not applied here yet, needs the row of a transaction that is proposed and has lost its majority: demoted, and the entry is applied."""
+	node = follower(c)
+	others = [i for i in c if i != node]
+	key = row(c)
+	demoted = metric(c, node, "nodedb_demoted_total")
+	stop_applier(c, node, "apply-read")
+	with Session(c, node, "SET nodedb.read_consistency = local", "SET nodedb.commit_timeout = 60000", "SET nodedb.stop_at = 'before-propose'") as session:
+		c.execute(others[0], "UPDATE scen SET n = 2 WHERE id = $1", key)
+		stopped(c, node, "apply-read")
+		stop_applier(c, node, "")
+		session.start("UPDATE scen SET n = 1 WHERE id = %d" % key)
+		stopped(c, node, "before-propose", session.pid)
+		for i in others:
+			c.pause(i)
+		try:
+			release(c, node, "before-propose")
+			poll("its proposal", lambda: local(c, node, "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Extension'", session.pid), SECONDS)
+			release(c, node, "apply-read")
+			equal(session.end(), "40003")
+			poll("the entry on node %d" % node, lambda: local(c, node, "SELECT n FROM scen WHERE id = $1", key) == "2", SECONDS)
+		finally:
+			for i in others:
+				c.resume(i)
+	equal(metric(c, node, "nodedb_demoted_total"), demoted + 1)
+	c.wait_ready()
+	for i in c:
+		equal(c.value(i, "SELECT n FROM scen WHERE id = $1", key), "2", "node %d" % i)
+	all_well(c)
 
 
 @test
@@ -430,6 +518,29 @@ def l6_full_disk_at_apply_is_tried_again(c):
 		subprocess.run(inside + ["umount", "-l", directory])
 
 
+@test
+def l6_damage_stops_one_node_loudly(c):
+	"""What cannot pass (here: the table is gone on one node) stops that node: nothing is skipped, the others go on, and mended it catches up."""
+	make(c, "CREATE TABLE damaged (id int PRIMARY KEY)")
+	rename = "SET allow_system_table_mods = on; UPDATE pg_class SET relname = '%s' WHERE relname = '%s'"
+	c.execute(3, rename % ("mislaid", "damaged"))
+	c.execute(1, "INSERT INTO damaged VALUES (1)")
+	key = new_key()
+	c.execute(2, "INSERT INTO scen (id) VALUES ($1)", key)
+	poll("quarantine of node 3", lambda: metric(c, 3, "nodedb_member_state") == 3, SECONDS)
+	equal("QUARANTINED" in local(c, 3, "SELECT nodedb.status()"), True, "status() says so")
+	equal(local(c, 3, "SELECT count(*) FROM scen WHERE id = $1", key), "0", "nothing is applied behind the damage")
+	with Session(c, 3) as session:
+		equal(session.start("INSERT INTO scen (id) VALUES (%d)" % new_key()).end(), "55000")
+	goes_on(c, "scen", 1, 2)
+	c.execute(3, rename % ("damaged", "mislaid"))
+	c.restart(3)
+	c.wait_ready()
+	same_everywhere(c, "damaged")
+	equal(c.value(3, "SELECT count(*) FROM damaged"), "1")
+	all_well(c)
+
+
 # ---- no majority ----
 
 @test
@@ -474,6 +585,15 @@ def row_is_locked(c, node, key):
 			if error.sqlstate != "55P03":
 				raise
 			return True
+
+
+def worker_pid(c, node):
+	"""The raft worker has no database connection: it is found among the server's processes."""
+	for pid in c.servers[node].processes():
+		with open("/proc/%d/cmdline" % pid) as file:
+			if "nodedb raft worker" in file.read():
+				return pid
+	raise AssertionError("node %d has no raft worker" % node)
 
 
 def applier_waits(c, node):

@@ -1,4 +1,6 @@
 """scenario: what the tests of named interleavings share beside the harness: tables, sessions in threads, stop events."""
+import os
+import signal
 import threading
 
 from harness import Error, equal, poll
@@ -28,8 +30,14 @@ class Session:
 		return self
 
 	def __exit__(self, *_):
-		if self.thread:
-			self.thread.join(SECONDS)
+		if self.thread and self.thread.is_alive():
+			self.thread.join(1)
+			if self.thread.is_alive():		# the test failed: do not let the session stand in the next one's way
+				try:
+					os.kill(self.pid, signal.SIGTERM)
+				except ProcessLookupError:
+					pass
+				self.thread.join(SECONDS)
 		self.connection.close()
 
 	def execute(self, sql, *params):
@@ -104,7 +112,8 @@ def local(c, node, sql, *params):
 def goes_on(c, table, *nodes):
 	"""Each of the nodes commits a row of its own, and all of them see it."""
 	for i in nodes:
-		key = int(c.value(i, "SELECT coalesce(max(id), 1000000) + 1 FROM %s WHERE id > 1000000" % table))
+		key = int(poll("a read on node %d" % i,
+					   lambda: c.value(i, "SELECT coalesce(max(id), 1000000) + 1 FROM %s WHERE id > 1000000" % table), SECONDS))
 		poll("a commit on node %d" % i,
 			 lambda: c.execute(i, "INSERT INTO %s (id) VALUES ($1) ON CONFLICT DO NOTHING" % table, key) or True, SECONDS)
 		for j in nodes:
