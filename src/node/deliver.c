@@ -185,8 +185,11 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 		}
 		if (status == ND_OK && d->header.kind == ENTRY_TXN && d->verdict.kind == VERDICT_COMMIT)
 			node__need_chunks(g, e->index, &d->header);
-		/* It will be delivered, however late: from now on its deadline must not answer it a second time. */
-		if (status == ND_OK && d->local)
+		/*
+		 * It will be delivered, however late: from now on its deadline must not answer it a second time. CANCELs are proposed for ids of others
+		 * and of earlier lives as well.
+		 */
+		if (status == ND_OK && (d->local || d->header.kind == ENTRY_CANCEL))
 			node__answered(g, &d->header);
 	}
 	return status;

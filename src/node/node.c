@@ -197,6 +197,8 @@ NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks
 		n->groups[i].applied_start = applied != NULL ? applied(callbacks->ctx, ids[i]) : 0;
 		n->groups[i].applied_durable = n->groups[i].applied_start;
 		status = start_group(n, &n->groups[i], ids[i], restore, error, error_len);
+		if (status == ND_OK)
+			status = node__announce(&n->groups[i]);
 	}
 	nd_free(restore);
 	nd_free(ids);

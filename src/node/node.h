@@ -80,8 +80,12 @@ typedef struct NodeConfig
 	uint64_t	checkpoint_every;	/* entries between certifier checkpoints and checksum comparisons; the same on all nodes; 0: 4096 */
 	uint32_t	entry_bytes_max;	/* larger proposals: ND_TOOBIG; not above StoreConfig.record_bytes_max; 0: WIRE_ENTRY_BYTES_MAX, which is also the most */
 	uint32_t	sleep_after_ticks;	/* an idle group sleeps after so long (core/multiraft); 0: never */
+	uint32_t	orphan_ticks;	/* a member out of reach for so long loses what its transactions reserved and their chunks; 0: never (orphan.c) */
 	uint64_t	seed;
 } NodeConfig;
+
+/* The driver's own CANCEL entries carry these flags, whatever their id: local clients use others. */
+#define NODE_CANCEL_FLAGS 0xffff
 
 /* applied(ctx, group): highest index whose effects this node's tables hold; that of the last commit is enough. Asked once per group at create.
  * NULL: 0 everywhere. What it means for the group stands in NodeGroupStatus.applied_start. */
@@ -125,7 +129,11 @@ void		node_peer_down(Node *n, NdNodeId peer);	/* if it led a group here, that gr
 bool		node_work(Node *n);
 
 /* ---- local clients ---- */
-/* Propose an encoded entry (entry.h) to a data group. Answered by deliver() or proposal_failed(); deadline in ticks from now. ND_NOMEM, ND_BUSY, ND_TOOBIG: not accepted. */
+/*
+ * Propose an encoded entry (entry.h) to a data group. Answered by deliver() or proposal_failed(). ND_NOMEM, ND_BUSY, ND_TOOBIG: not accepted; a CANCEL
+ * finds room when others do not. deadline: in ticks from now; NODE_NO_DEADLINE: proposed again until it is delivered or the node fails.
+ */
+#define NODE_NO_DEADLINE UINT32_MAX
 NdStatus	node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline_ticks);
 /* The backend gave up waiting; no more callbacks for it, no more re-proposals. */
 void		node_forget(Node *n, NdGroupId group, TxnId txn, EntryKind kind);

@@ -12,6 +12,7 @@
  *   tick.c         time: elections, early campaigns, sleep, gossip
  *   member.c       the goal (group 0's configuration) and the steps of every group towards it
  *   join.c         tokens, ids, join requests
+ *   orphan.c       what nodes that are gone have left behind in the certifiers
  *   truncate.c     how far the log may be cut
  */
 #ifndef ND_NODE_INTERNAL_H
@@ -24,6 +25,7 @@
 #define NODE_FRAME_BYTES (1u << 20)		/* a frame leaves when it is about so large; one item may be larger */
 #define NODE_PENDING_MAX 65536			/* local proposals under way */
 #define NODE_PENDING_BYTES_MAX (256u << 20)
+#define NODE_CANCELS_MAX (2 * NODE_PENDING_MAX)	/* what a CANCEL ends costs others more than its place here */
 #define NODE_FORWARDED_MAX 8192			/* proposals of other nodes that wait for the next round */
 #define NODE_FORWARDED_BYTES_MAX (64u << 20)
 #define NODE_BATCH_MAX 256				/* proposals in one raft_propose() */
@@ -49,6 +51,7 @@ typedef struct NodePeer
 	bool		wanted;			/* in a configuration or a seed */
 	bool		told;			/* the transport knows it */
 	bool		up;
+	uint64_t	down_tick;		/* when the connection was lost, or nothing was known of one yet */
 	uint64_t	drop_tick;		/* not wanted any more: forgotten then, so that the news of its removal can still reach it */
 	uint64_t	heard_tick;		/* last frame */
 	uint64_t	sent_tick;
@@ -77,9 +80,10 @@ typedef struct Pending
 	uint16_t	flags;
 	NdBlob	   *entry;
 	PendingState state;
+	bool		internal;		/* the driver's own: nobody is told how it ends */
 	bool		ever_sent;		/* once true, nobody can say that it has no effect */
 	uint64_t	request;		/* of the last forwarding */
-	uint64_t	deadline_tick;
+	uint64_t	deadline_tick;	/* UINT64_MAX: none */
 	uint64_t	retry_tick;		/* QUEUED: not before; SENT: when silence means lost */
 } Pending;
 
@@ -302,6 +306,7 @@ void		node__store_checkpoint(NodeGroup *g);
 void		node__take_gossip(NodeGroup *g, NdNodeId from, const WireGossip *gossip);
 
 /* propose.c */
+NdStatus	node__propose_cancel(NodeGroup *g, TxnId txn, uint64_t base, uint32_t deadline_ticks);
 bool		node__propose_round(NodeGroup *g);
 void		node__requeue(NodeGroup *g);
 void		node__take_proposal(NodeGroup *g, NdNodeId from, const WireProposal *p);
@@ -328,6 +333,10 @@ void		node__reconcile(NodeGroup *g);
 /* join.c */
 void		node__take_meta(Node *n, const RaftEntry *e);
 void		node__reconcile_meta(Node *n);
+
+/* orphan.c */
+NdStatus	node__announce(NodeGroup *g);
+void		node__cancel_orphans(NodeGroup *g);
 
 /* truncate.c */
 void		node__truncate(NodeGroup *g);

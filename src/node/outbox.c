@@ -182,6 +182,7 @@ static void want(Node *n, const WireMember *m)
 		memset(p, 0, sizeof(*p));
 		p->node = m->node;
 		p->heard_tick = n->tick;
+		p->down_tick = n->tick;
 	}
 	p->wanted = true;
 	p->drop_tick = 0;

@@ -99,7 +99,8 @@ static void fail_chain(Pending *p, NdStatus reason)
 		Pending    *next = p->next;
 		Node	   *n = p->group->node;
 
-		n->callbacks.proposal_failed(n->callbacks.ctx, p->group->id, p->txn, p->kind, p->ever_sent ? NODE_UNKNOWN : NODE_NOT_SENT, reason);
+		if (!p->internal)
+			n->callbacks.proposal_failed(n->callbacks.ctx, p->group->id, p->txn, p->kind, p->ever_sent ? NODE_UNKNOWN : NODE_NOT_SENT, reason);
 		free_pending(p);
 		p = next;
 	}
@@ -107,16 +108,14 @@ static void fail_chain(Pending *p, NdStatus reason)
 
 /* ---- local clients ---- */
 
-NdStatus node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline_ticks)
+static NdStatus accept(NodeGroup *g, NdBlob *entry, uint32_t deadline_ticks, bool internal)
 {
-	NodeGroup  *g = node__group(n, group);
+	Node	   *n = g->node;
 	EntryHeader h;
 	NdStatus	status;
 	Pending   **at;
 	Pending    *p;
 
-	if (g == NULL || group == ND_GROUP_META)
-		return ND_NOTFOUND;
 	if (n->failed != ND_OK)
 		return n->failed;
 	if (g->stopped != NULL)
@@ -126,9 +125,10 @@ NdStatus node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline
 	status = entry_decode(entry->data, entry->len, &h);
 	if (status != ND_OK)
 		return status;
-	if (n->n_pending >= NODE_PENDING_MAX || n->pending_bytes + entry->len > NODE_PENDING_BYTES_MAX)
+	if (h.kind == ENTRY_CANCEL ? n->n_pending >= NODE_CANCELS_MAX :
+		n->n_pending >= NODE_PENDING_MAX || n->pending_bytes + entry->len > NODE_PENDING_BYTES_MAX)
 		return ND_BUSY;
-	at = find(n, group, h.txn, h.kind, h.flags);
+	at = find(n, g->id, h.txn, h.kind, h.flags);
 	if (*at != NULL)
 		return ND_INVALID;
 	p = nd_zalloc(sizeof(*p));
@@ -139,13 +139,44 @@ NdStatus node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline
 	p->kind = h.kind;
 	p->flags = h.flags;
 	p->entry = nd_blob_ref(entry);
-	p->deadline_tick = n->tick + deadline_ticks;
+	p->internal = internal;
+	p->deadline_tick = deadline_ticks == NODE_NO_DEADLINE ? UINT64_MAX : n->tick + deadline_ticks;
 	*at = p;
 	append_pending(&g->queued, p);
 	n->n_pending++;
 	n->pending_bytes += entry->len;
 	multiraft_wake(&g->sleep);
 	return ND_OK;
+}
+
+NdStatus node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline_ticks)
+{
+	NodeGroup  *g = node__group(n, group);
+
+	if (g == NULL || group == ND_GROUP_META)
+		return ND_NOTFOUND;
+	return accept(g, entry, deadline_ticks, false);
+}
+
+/* A CANCEL of the driver's own. ND_INVALID: there is one of this id already. */
+NdStatus node__propose_cancel(NodeGroup *g, TxnId txn, uint64_t base, uint32_t deadline_ticks)
+{
+	NdBuf		buf;
+	NdBlob	   *entry = NULL;
+	NdStatus	status;
+
+	nd_buf_init(&buf);
+	status = entry_encode_header(&buf, ENTRY_CANCEL, NODE_CANCEL_FLAGS, txn, base, NULL, 0, NULL, 0);
+	if (status == ND_OK)
+		entry = buf.failed ? NULL : nd_blob_new(buf.data, (uint32_t) buf.len);
+	nd_buf_free(&buf);
+	if (status != ND_OK)
+		return status;
+	if (entry == NULL)
+		return ND_NOMEM;
+	status = accept(g, entry, deadline_ticks, true);
+	nd_blob_unref(entry);
+	return status;
 }
 
 static void forget_in(PendingList *list, TxnId txn, EntryKind kind)

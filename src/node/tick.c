@@ -48,7 +48,10 @@ void node_peer_down(Node *n, NdNodeId peer)
 	NodePeer   *p = node__peer(n, peer);
 
 	if (p != NULL)
+	{
 		p->up = false;
+		p->down_tick = n->tick;
+	}
 	for (uint32_t i = 0; i < n->n_groups; i++)
 	{
 		NodeGroup  *g = &n->groups[i];
@@ -170,7 +173,10 @@ void node_tick(Node *n)
 		tick_group(g);
 		campaign(g);
 		if (g->leads)
+		{
 			node__reconcile(g);
+			node__cancel_orphans(g);
+		}
 	}
 	gossip(n);
 	keepalive(n);

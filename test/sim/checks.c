@@ -200,6 +200,18 @@ static bool committed_txn(const LedgerEntry *e)
 	return e->has_header && e->entry_kind == ENTRY_TXN && e->verdict.kind == VERDICT_COMMIT;
 }
 
+/* A driver cancels what nodes that are gone have left, and announces its own new life: no client proposed that. */
+static bool drivers_cancel(EntryKind kind, uint16_t flags)
+{
+	return kind == ENTRY_CANCEL && flags == NODE_CANCEL_FLAGS;
+}
+
+static void not_cancelled(Sim *s, NdGroupId group, uint64_t index, const TxnRecord *t)
+{
+	if (t != NULL && t->seen_index)
+		sim_fail(s, "cancelled", "group %u entry %" PRIu64 " commits, but was cancelled at %" PRIu64, group, index, t->seen_index);
+}
+
 /* Serializable: nobody changed between base and position what the transaction relied on, and nobody else owns it. */
 static void judge_commit(Sim *s, NdGroupId group, uint64_t index, const LedgerEntry *e)
 {
@@ -219,9 +231,9 @@ static void judge_commit(Sim *s, NdGroupId group, uint64_t index, const LedgerEn
 	if (e->txn.node < SIM_NODES_MAX && e->txn.incarnation < l->fence[e->txn.node])
 		sim_fail(s, "fence", "group %u entry %" PRIu64 " of node %u, incarnation %u, commits behind incarnation %u",
 				 group, index, e->txn.node, e->txn.incarnation, l->fence[e->txn.node]);
+	not_cancelled(s, group, index, check_txn(s, group, e->txn, ENTRY_CANCEL, NODE_CANCEL_FLAGS, false));
 	for (uint16_t attempt = 0; (t = check_txn(s, group, e->txn, ENTRY_CANCEL, attempt, false)) != NULL; attempt++)
-		if (t->seen_index)
-			sim_fail(s, "cancelled", "group %u entry %" PRIu64 " commits, but was cancelled at %" PRIu64, group, index, t->seen_index);
+		not_cancelled(s, group, index, t);
 }
 
 static void judge_conflict(Sim *s, NdGroupId group, uint64_t index, const LedgerEntry *e)
@@ -281,7 +293,7 @@ static void oracle_apply(Sim *s, NdGroupId group, uint64_t index, const LedgerEn
 static void judge(Sim *s, NdGroupId group, uint64_t index, LedgerEntry *e, uint16_t flags)
 {
 	Ledger	   *l = &s->ledgers[group];
-	TxnRecord  *t = check_txn(s, group, e->txn, e->entry_kind, flags, false);
+	TxnRecord  *t = check_txn(s, group, e->txn, e->entry_kind, flags, drivers_cancel(e->entry_kind, flags));
 	bool		commit = e->verdict.kind == VERDICT_COMMIT;
 
 	if (t == NULL)
@@ -369,7 +381,7 @@ static void ledger_add(Host *h, const NodeDelivery *d, const RaftEntry *raw, uin
 	cap = 0;
 	e->chunks = sim_grow(NULL, &cap, e->n_chunks + 1, sizeof *e->chunks);
 	entry_chunks(&d->header, e->chunks);
-	if (!clients_decode_body(d->header.body, d->header.body_len, e->pairs, &e->n_pairs))
+	if (!drivers_cancel(d->header.kind, d->header.flags) && !clients_decode_body(d->header.body, d->header.body_len, e->pairs, &e->n_pairs))
 		sim_fail(s, "validity", "group %u entry %" PRIu64 ": not the bytes of a client", d->group, d->index);
 	judge(s, d->group, d->index, e, d->header.flags);
 }

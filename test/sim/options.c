@@ -89,6 +89,8 @@ static void choose_driver(SimOptions *o, NdRandom *r)
 	n->certifier.keys_max = PICK(r, 16, 40, 200, 100000);
 	n->certifier.ids_max = PICK(r, 16, 60, 300, 100000);
 	n->checkpoint_every = PICK(r, 1, 7, 50, 1000);
+	/* Short enough to cancel transactions of nodes that live; by what was drawn already, so that other choices stay as they were. */
+	n->orphan_ticks = n->cluster_id % 2 == 0 ? 0 : 2 + n->election_ticks * (uint32_t) (n->cluster_id % 5);
 	o->store.cluster_id = n->cluster_id;
 	o->store.segment_bytes = 1 << 20;
 	o->store.cache_bytes = PICK(r, 0, 3000, 100000, 16 << 20);

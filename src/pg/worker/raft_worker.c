@@ -211,6 +211,7 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	config.certifier = rw.limits;
 	config.checkpoint_every = CHECKPOINT_EVERY;
 	config.sleep_after_ticks = 0;
+	config.orphan_ticks = ORPHAN_MS / TICK_MS;
 	config.seed = rw.identity.host_id ^ rw.identity.incarnation;
 	memset(&callbacks, 0, sizeof(callbacks));
 	callbacks.deliver = requests_deliver;

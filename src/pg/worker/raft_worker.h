@@ -11,6 +11,8 @@
 #define CERTIFIER_KEYS_MAX 500000
 #define CERTIFIER_IDS_MAX 250000
 #define CHECKPOINT_EVERY 100000
+/* Long enough for a node to be started again; until then nobody else can have what its schema changes reserved. */
+#define ORPHAN_MS 10000
 
 typedef struct RaftWorker
 {

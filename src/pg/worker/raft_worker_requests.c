@@ -151,7 +151,7 @@ take(uint32 number)
 	if (kind == ENTRY_CANCEL)
 	{
 		if (blob != NULL && rw.node != NULL)
-			(void) node_propose(rw.node, group, blob, ticks);
+			(void) node_propose(rw.node, group, blob, NODE_NO_DEADLINE);	/* nobody waits; others wait for what it ends */
 		nd_blob_unref(blob);
 		return;
 	}
