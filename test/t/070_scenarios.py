@@ -126,6 +126,30 @@ def d6_error_after_certification(c):
 
 
 @test
+def d7_sequence_gives_no_value_twice_after_a_crash(c):
+	"""Values of acknowledged commits are never given again, on whatever node, though the crash loses PostgreSQL's own record of them."""
+	make(c, "CREATE TABLE numbered (id bigserial PRIMARY KEY, node int)", "CREATE SEQUENCE plain")
+	given = []
+	for node in (c.leader(), follower(c)):
+		with c.connect(node) as connection:
+			for _ in range(50):
+				given.append(connection.value("INSERT INTO numbered (node) VALUES ($1) RETURNING id", node))
+				given.append("plain " + connection.value("SELECT nextval('plain')"))
+		c.kill(node)
+		for i in c.running():
+			given.append(c.value(i, "INSERT INTO numbered (node) VALUES ($1) RETURNING id", i))
+			given.append("plain " + c.value(i, "SELECT nextval('plain')"))
+		c.start(node)
+		c.wait_ready()
+		for i in c:
+			given.append(c.value(i, "INSERT INTO numbered (node) VALUES ($1) RETURNING id", i))
+			given.append("plain " + c.value(i, "SELECT nextval('plain')"))
+	equal(len(given), len(set(given)), "every value is given once")
+	same_everywhere(c, "numbered")
+	all_well(c)
+
+
+@test
 def d8_always_trigger_does_not_fire_on_the_applier(c):
 	make(c, "CREATE TABLE audited (id int PRIMARY KEY, v text)", "CREATE TABLE audit (id int, v text, by text)",
 		 """CREATE FUNCTION d8() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
