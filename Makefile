@@ -108,7 +108,7 @@ $(B)/nodedb_worker.so: $(patsubst %.c,$(B)/pg/%.o,$(WORKER_SRC)) $(call objects,
 
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
-.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-build sim mutants bench bench-core fuzz format lint clean-build
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-long test-build sim mutants bench bench-core fuzz format lint clean-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -119,6 +119,7 @@ help:
 	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
 	@echo "                 ONLY='unit trace' runs some parts: lint unit transport trace sim mutants fuzz pg cluster"
+	@echo "make test-long   twenty kills in a row under load, 100,000 transactions while a node is away"
 	@echo "make sim SEED=n  one simulated cluster, with its trace; SEEDS=a..b many without"
 	@echo "make mutants     every planted bug must be caught by the simulator"
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
@@ -202,6 +203,12 @@ test:
 	@$(MAKE) --no-print-directory deps
 	@mkdir -p $(B)/test-logs
 	@test/run $(ONLY)
+
+# Long runs of tests that have a short form in `make test`.
+test-long:
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
+	@NODEDB_LONG=1 test/t/050_many_kills.py
 
 SEED  ?= 1
 SEEDS ?=
