@@ -13,6 +13,7 @@
 #include "ddl/ddl.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "sequence/sequence.h"
 #include "session/session.h"
 #include "storage/fd.h"
 #include "tableam/apply.h"
@@ -44,6 +45,10 @@ static int	before_write_calls = 0;
 void session_before_write(Relation rel)
 {
 	before_write_calls++;
+}
+
+void sequence_row_applied(Relation rel, TupleTableSlot *slot)
+{
 }
 
 void ddl_apply(const char *data, Size len)
