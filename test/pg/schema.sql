@@ -15,6 +15,25 @@ CREATE TABLE types (
 	dropped int, last text);
 ALTER TABLE types DROP COLUMN dropped;
 ALTER TABLE types ADD COLUMN added int DEFAULT 42;
+CREATE DOMAIN few AS int[] CHECK (cardinality(VALUE) < 100);
+CREATE DOMAIN word AS varchar(20) CHECK (VALUE <> 'never');
+CREATE DOMAIN place AS box;
+CREATE DOMAIN class AS regclass;
+CREATE DOMAIN price AS money;
+CREATE TYPE nest AS (p positive, gone int, w word, ps positive[], f few[], n numeric);
+CREATE DOMAIN nested AS nest CHECK ((VALUE).n IS NULL OR (VALUE).n < 100);
+CREATE TYPE deep AS (n nested, ns nested[], "odd name" text);
+CREATE TYPE pspan AS RANGE (SUBTYPE = positive);
+CREATE TYPE wspan AS RANGE (SUBTYPE = word, COLLATION = "C", MULTIRANGE_TYPE_NAME = wmultirange);
+CREATE TYPE mspan AS RANGE (SUBTYPE = money);
+CREATE DOMAIN spans AS wspan;
+CREATE TABLE domains (
+	id int PRIMARY KEY, a int, da positive[], fa few[], wa word[], pa place[], ne nest, dne nested, de deep, dea deep[], ps pspan, psa pspan[], ws wspan,
+	wm wmultirange, sp spans[], ms mspan);
+CREATE TABLE domtext (id int PRIMARY KEY, cl class[], pr price[]);
+ALTER TYPE nest DROP ATTRIBUTE gone;
+CREATE TABLE domkey (id positive[] PRIMARY KEY, a int);
+CREATE TABLE domnokey (a int, n nest, w wspan);
 CREATE TABLE gen (id int PRIMARY KEY, a int, doubled int GENERATED ALWAYS AS (a * 2) STORED);
 CREATE TABLE big (id int PRIMARY KEY, small int, doc text, doc2 text);
 ALTER TABLE big ALTER doc SET STORAGE EXTERNAL;

@@ -20,12 +20,12 @@ typedef struct WireValue
 	Size		len;
 } WireValue;
 
+typedef struct ValueReader ValueReader;
+
 typedef struct ApplyColumn
 {
 	Column		column;
-	FmgrInfo	input;			/* VALUE_TEXT */
-	Oid			io_param;
-	bool		has_input;
+	ValueReader *reader;		/* VALUE_TEXT: made at the first value */
 } ApplyColumn;
 
 /* A row that a deferrable constraint let in, though it may have a duplicate. */
@@ -81,6 +81,10 @@ typedef struct ApplyTable
 
 extern void apply_table_open(ApplyTable *table);
 extern void apply_table_close(ApplyTable *table);
+
+/* Reads text of a type as its output function writes it, without the constraints of domains. Lives in cx, like what it looks up. */
+extern ValueReader *value_reader(Oid typid, MemoryContext cx);
+extern Datum value_read(ValueReader *reader, char *text);
 
 /* Add a row to the waiting ones; true when it is time to apply_flush(). */
 extern bool apply_insert(ApplyTable *table, const WireValue *tuple);

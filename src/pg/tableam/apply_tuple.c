@@ -145,16 +145,9 @@ static Datum text_datum(ApplyTable *table, ApplyColumn *column, const WireValue 
 {
 	char	   *text = pnstrdup(value->data, value->len);
 
-	if (!column->has_input)
-	{
-		Oid			function;
-
-		/* The base type's: a domain's constraints were checked at the origin, and may have been changed since. */
-		getTypeInputInfo(column->column.type.base, &function, &column->io_param);
-		fmgr_info_cxt(function, &column->input, table->cx);
-		column->has_input = true;
-	}
-	return InputFunctionCall(&column->input, text, column->io_param, -1);
+	if (column->reader == NULL)
+		column->reader = value_reader(column->column.type.base, table->cx);
+	return value_read(column->reader, text);
 }
 
 static Datum raw_datum(ApplyTable *table, ApplyColumn *column, const WireValue *value)

@@ -80,16 +80,27 @@ bool value_holds_oids(Oid typid)
 	}
 }
 
-static TextSettings settings_of(Oid base)
+static TextSettings settings_of(Oid typid)
 {
-	Oid			element = get_element_type(base);
-	char		typtype = get_typtype(OidIsValid(element) ? getBaseType(element) : base);
+	Oid			base = getBaseType(typid);
+	Oid			element;
 
-	if (typtype == TYPTYPE_ENUM)
-		return TEXT_PLAIN;
-	if (typtype == TYPTYPE_COMPOSITE || is_oid_alias(OidIsValid(element) ? element : base))
-		return TEXT_ALL;
-	return TEXT_STYLES;
+	switch (get_typtype(base))
+	{
+		case TYPTYPE_ENUM:
+			return TEXT_PLAIN;
+		case TYPTYPE_COMPOSITE:
+			return TEXT_ALL;
+		case TYPTYPE_RANGE:
+			return settings_of(get_range_subtype(base));
+		case TYPTYPE_MULTIRANGE:
+			return settings_of(get_multirange_range(base));
+		default:
+			element = get_element_type(base);
+			if (OidIsValid(element))
+				return settings_of(element);
+			return is_oid_alias(base) || base == CASHOID ? TEXT_ALL : TEXT_STYLES;
+	}
 }
 
 void value_type_init(ValueType *type, Oid typid, MemoryContext cx)
