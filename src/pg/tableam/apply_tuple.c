@@ -12,6 +12,8 @@
 
 #include "sequence/sequence.h"
 
+#include "access/htup_details.h"
+#include "access/multixact.h"
 #include "access/relation.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
@@ -22,6 +24,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/procarray.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -273,15 +276,10 @@ void apply_flush(ApplyTable *table)
 
 /* ---- search ---- */
 
-/* Wait for the transaction that makes the found row doubtful; true: look again. */
-static bool wait_for_doubt(ApplyTable *table)
+/* The transaction that makes the row found last doubtful. */
+static TransactionId doubtful_because(ApplyTable *table)
 {
-	TransactionId xid = TransactionIdIsValid(table->dirty.xmin) ? table->dirty.xmin : table->dirty.xmax;
-
-	if (!TransactionIdIsValid(xid))
-		return false;
-	XactLockTableWait(xid, NULL, NULL, XLTW_None);
-	return true;
+	return TransactionIdIsValid(table->dirty.xmin) ? table->dirty.xmin : table->dirty.xmax;
 }
 
 static bool find_by_index(ApplyTable *table, const WireValue *search)
@@ -300,6 +298,7 @@ static bool find_by_index(ApplyTable *table, const WireValue *search)
 	for (;;)
 	{
 		bool		found;
+		TransactionId doubt;
 		MemoryContext old;
 
 		/* The scan keeps what it allocates on the way (btree's killedItems): in the table's context, for the caller's is reset at every record. */
@@ -309,8 +308,10 @@ static bool find_by_index(ApplyTable *table, const WireValue *search)
 		MemoryContextSwitchTo(old);
 		if (!found)
 			return false;
-		if (!wait_for_doubt(table))
+		doubt = doubtful_because(table);
+		if (!TransactionIdIsValid(doubt))
 			return true;
+		XactLockTableWait(doubt, NULL, NULL, XLTW_None);
 		ExecClearTuple(table->found);
 	}
 }
@@ -338,31 +339,67 @@ static bool image_matches(ApplyTable *table, const WireValue *search)
 	return true;
 }
 
+/* Would a change of the found row wait for a transaction that locks it without changing it? */
+static bool found_is_locked(ApplyTable *table)
+{
+	HeapTupleHeader row = ExecFetchSlotHeapTuple(table->found, false, NULL)->t_data;
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(row);
+
+	if ((row->t_infomask & HEAP_XMAX_INVALID) || !HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask))
+		return false;
+	if (row->t_infomask & HEAP_XMAX_IS_MULTI)
+		return MultiXactIdIsRunning(xmax, true);
+	return !TransactionIdIsCurrentTransactionId(xmax) && TransactionIdIsInProgress(xmax);
+}
+
+/* One pass. *doubt: a transaction that makes an equal row doubtful; *locked: an equal row that others lock was left alone. */
+static bool search_image(ApplyTable *table, TableScanDesc scan, MemoryContext work, const WireValue *search, bool take_locked, TransactionId *doubt,
+						 bool *locked)
+{
+	*doubt = InvalidTransactionId;
+	*locked = false;
+	while (table_scan_getnextslot(scan, ForwardScanDirection, table->found))
+	{
+		TransactionId in_doubt = doubtful_because(table);
+		MemoryContext caller = MemoryContextSwitchTo(work);
+		bool		matches;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(table->found);
+		matches = image_matches(table, search);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(work);
+		if (!matches)
+			continue;
+		if (TransactionIdIsValid(in_doubt))
+			*doubt = in_doubt;
+		else if (!take_locked && found_is_locked(table))
+			*locked = true;
+		else
+			return true;
+	}
+	return false;
+}
+
 /*
  * Byte for byte, not by the types' equality: of numeric 1.0 and 1.00 every replica must take the same (failure scenario D10). Of rows equal in
- * all bytes any will do.
+ * all bytes any will do, for what is left is the same: one that nobody holds, or else one that is only locked; what is in doubt is waited for when
+ * there is no other. A wait makes the guard end the holder's transaction, which has nothing to do with this entry when another row is free.
  */
 static bool find_by_image(ApplyTable *table, const WireValue *search)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "nodedb apply search", ALLOCSET_SMALL_SIZES);
-	MemoryContext caller = CurrentMemoryContext;
 	TableScanDesc scan = table_beginscan(table->rel, &table->dirty, 0, NULL);
 	int			level = value_settings_begin(table->settings);
-	bool		found = false;
+	TransactionId doubt;
+	bool		locked = false;
+	bool		found;
 
-	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, table->found))
+	while (!(found = search_image(table, scan, work, search, locked, &doubt, &locked)) && (locked || TransactionIdIsValid(doubt)))
 	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(table->found);
-		MemoryContextSwitchTo(work);
-		found = image_matches(table, search);
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(work);
-		if (found && wait_for_doubt(table))
-		{
-			found = false;
-			table_rescan(scan, NULL);
-		}
+		if (!locked)
+			XactLockTableWait(doubt, NULL, NULL, XLTW_None);
+		table_rescan(scan, NULL);
 	}
 	value_settings_end(level);
 	table_endscan(scan);
@@ -370,6 +407,12 @@ static bool find_by_image(ApplyTable *table, const WireValue *search)
 	return found;
 }
 
+/*
+ * Nothing found is damage only where the caller says so: a scan under a dirty snapshot overlooks a row whose old version dies, by a commit, after
+ * its new version went to a place that the scan has passed. At the turnstile no such commit is possible: what changed this row under an earlier
+ * ticket is visible, and what changes it under a later one has to wait, in doubt, and is waited for. So an attempt that began there sees the
+ * row, and worker/applier.c believes none that began before.
+ */
 static void find(ApplyTable *table, const WireValue *search, bool by_image, const char *op)
 {
 	if (by_image ? find_by_image(table, search) : table->identity != NULL && find_by_index(table, search))
