@@ -111,7 +111,7 @@ def node_that_was_away_catches_up(c):
 		goes_on(c, "away", *others)
 		c.wait_ready()
 		c.wait_caught_up(600)
-		print("%d transactions in %.1f s" % (8 * each, time.monotonic() - began))
+		print("caught up with %d transactions in %.1f s" % (8 * each, time.monotonic() - began))
 		equal(int(c.value(away, "SELECT count(*) FROM away WHERE id BETWEEN $1 AND $2", base + 1, base + 8 * each)), 8 * each)
 		same_everywhere(c, "away")
 		if LONG:
