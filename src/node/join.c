@@ -5,7 +5,8 @@
  * Invariants:
  * 1. The meta record is written by a leader only when it has delivered everything committed: it changes what it knows, never what it has missed.
  * 2. A join is accepted when the configuration with the new member is committed, not before: an id that was told to somebody stays his.
- * 3. The same name, address and host id get the same id, however often they ask.
+ * 3. The same name, address and host id get the same id, however often they ask, until that node has acknowledged anything: one that asks then has
+ *    lost its log, and what it once promised must not be answered for by an empty one. It is removed, and joins as a new node.
  */
 #include <stdio.h>
 #include <string.h>
@@ -124,6 +125,22 @@ static void accept(const Node *n, NdNodeId id, WireJoinAnswer *a)
 			a->n_members++;
 }
 
+/* Has this member a vote anywhere, or has it acknowledged entries of group 0 to us? scratch_status: group 0's. */
+static bool has_begun(const Node *n, NdNodeId id)
+{
+	for (uint32_t i = 0; i < n->n_groups; i++)
+	{
+		const RaftMember *m = raft_configuration_find(raft_configuration(n->groups[i].raft), id);
+
+		if (m != NULL && m->role == RAFT_VOTER)
+			return true;
+	}
+	for (uint32_t i = 0; i < n->scratch_status.n_peers; i++)
+		if (n->scratch_status.peers[i].node == id && n->scratch_status.peers[i].match > 0)
+			return true;
+	return false;
+}
+
 /* ND_OK: judged; ND_NOTFOUND: nobody like him is known, he may be added. */
 static NdStatus compare_members(const Node *n, const WireJoinRequest *r, WireJoinAnswer *a)
 {
@@ -142,8 +159,14 @@ static NdStatus compare_members(const Node *n, const WireJoinRequest *r, WireJoi
 		host = w.host_id == r->host_id;
 		if (!name && !address && !(host && r->host_id != 0))
 			continue;
-		if (name && address && host && !w.leaving)
+		if (name && address && host && !w.leaving && !has_begun(n, w.node))
 			accept(n, w.node, a);
+		else if (name && address && host && !w.leaving)
+		{
+			a->kind = WIRE_JOIN_REFUSED;
+			snprintf(a->text, sizeof(a->text), "this server is node %u of the cluster already, and has lost its log; remove it with nodedb.remove_node(%u), then join "
+					 "again", w.node, w.node);
+		}
 		else if (w.leaving)
 			refuse(a, "a node of this name, address or system identifier is being removed; join when it is gone");
 		else if (name)

@@ -317,6 +317,10 @@ static void test_join(void **state)
 	assert_int_equal(ask(k, 1, "secret", "node9", "host9:1", 1002)->kind, WIRE_JOIN_REFUSED);
 	bring_up(k, 2);
 	assert_true(reaches(k, 2, RAFT_VOTER, 300));
+	/* Who has voted or acknowledged and asks again has lost its log. */
+	a = ask(k, kit_leader(k, 0), "secret", "node2", "host2:1", 1002);
+	assert_int_equal(a->kind, WIRE_JOIN_REFUSED);
+	assert_non_null(strstr(a->text, "nodedb.remove_node(2)"));
 	/* One that does not lead names the leader. */
 	a = ask(k, kit_leader(k, 0) == 1 ? 2 : 1, "secret", "node3", "host3:1", 1003);
 	assert_int_equal(a->kind, WIRE_JOIN_ELSEWHERE);
