@@ -10,6 +10,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/wait_event.h"
 
@@ -64,7 +65,7 @@ begin_command(void)
 
 /*
  * Hand it over and wait. The lock is held meanwhile; LWLockAcquire holds off interrupts, so cancels are looked at by hand: the command itself goes
- * on, only nobody waits for it.
+ * on, only nobody waits for it. A joining that nobody has answered yet ends.
  */
 static char *
 run_command(NodedbCommand *c, CommandKind kind)
@@ -81,6 +82,7 @@ run_command(NodedbCommand *c, CommandKind kind)
 	{
 		if (QueryCancelPending || ProcDiePending)
 		{
+			c->pid = 0;
 			LWLockRelease(nodedb_shared->command_lock);
 			CHECK_FOR_INTERRUPTS();
 		}
@@ -198,21 +200,15 @@ nodedb_join_cluster(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("seed and token must be given")));
-	PG_TRY();
-	{
-		refuse_used_database();
-		c = begin_command();
-		fill_name(c, fcinfo, 2);
-		copy_text(c->address, sizeof(c->address), PG_GETARG_TEXT_PP(0), "the seed address");
-		copy_text(c->token, sizeof(c->token), PG_GETARG_TEXT_PP(1), "the token");
-		(void) run_command(c, COMMAND_JOIN);
-	}
-	PG_CATCH();
-	{
-		errhidestmt(true);		/* the statement holds the token: the server's log must not */
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	/* The statement holds the token. Should it fail or be ended, the server's log shows this instead. */
+	if (debug_query_string != NULL)
+		debug_query_string = "SELECT nodedb.join_cluster(...)";
+	refuse_used_database();
+	c = begin_command();
+	fill_name(c, fcinfo, 2);
+	copy_text(c->address, sizeof(c->address), PG_GETARG_TEXT_PP(0), "the seed address");
+	copy_text(c->token, sizeof(c->token), PG_GETARG_TEXT_PP(1), "the token");
+	(void) run_command(c, COMMAND_JOIN);
 	if (PG_ARGISNULL(3) || PG_GETARG_BOOL(3))
 		set_default_access_method();
 	/* The cluster promotes the new node when it has caught up. A cancel here leaves a node that goes on by itself. */

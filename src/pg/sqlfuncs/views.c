@@ -85,6 +85,8 @@ nodedb_status(PG_FUNCTION_ARGS)
 	LWLockAcquire(s->status_lock, LW_SHARED);
 	if (state == MEMBER_NONE)
 		appendStringInfoString(&out, "not in a cluster: call nodedb.init_cluster() to found one, or nodedb.join_cluster() to join one");
+	else if (s->self == 0)
+		appendStringInfo(&out, "this server takes no part in its cluster: %s (%s)", member_state_text(state), s->state_text);
 	else
 	{
 		for (uint32 i = 0; i < s->n_members; i++)

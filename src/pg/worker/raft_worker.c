@@ -78,6 +78,7 @@ static void
 on_refused(void *ctx, const char *peer_address, const char *text)
 {
 	elog(WARNING, "nodedb: connection with %s refused: %s", peer_address, text);
+	command_peer_refused(peer_address, text);
 }
 
 static void
@@ -188,6 +189,11 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	char		error[256] = "";
 	NdStatus	status;
 
+	if (store_groups(rw.store, NULL, 0) > nodedb_shared->max_groups)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the log holds %u groups, but nodedb.max_groups is %u", store_groups(rw.store, NULL, 0), nodedb_shared->max_groups),
+				 errhint("Raise nodedb.max_groups and restart the server.")));
 	status_state(MEMBER_STARTING, "reading the ledger");
 	nodedb_shared->self = rw.identity.node;
 	nodedb_shared->incarnation = rw.identity.incarnation;
@@ -222,11 +228,6 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	status = node_create(&config, rw.store, &callbacks, applied, &rw.node, error, sizeof(error));
 	if (status != ND_OK)
 		ereport(ERROR, (errcode(nodedb_sqlstate(status)), errmsg("could not start the node: %s", error[0] ? error : nd_status_text(status))));
-	if (node_group_count(rw.node) > nodedb_shared->max_groups)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("the log holds %u groups, but nodedb.max_groups is %u", node_group_count(rw.node), nodedb_shared->max_groups),
-				 errhint("Raise nodedb.max_groups and restart the server.")));
 	/* The ledger ends with the last transaction. What the checkpoint holds behind it changed no table, and is not delivered again. */
 	for (uint32 i = 1; i < node_group_count(rw.node); i++)
 	{
@@ -237,8 +238,6 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	}
 	if (n_seeds > 0)
 		(void) node_set_seed_peers(rw.node, seeds, n_seeds);
-	if (rw.transport == NULL)
-		rw.transport = raft_worker_connect(rw.identity.node, rw.identity.cluster_id, rw.identity.incarnation, nodedb_listen);
 	node_set_transport(rw.node, rw.transport);
 	pg_atomic_write_u32(&nodedb_shared->n_groups, node_group_count(rw.node));
 	status_state(MEMBER_RUNNING, "running");
@@ -247,12 +246,36 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 		 (unsigned long long) rw.identity.cluster_id, rw.identity.incarnation);
 }
 
-/* This server was a member when it stopped: prove that it still is the same one, and start. */
+/* What to do about files that cannot be used as they are. */
+static const char *
+repair_hint(NdStatus status)
+{
+	switch (status)
+	{
+		case ND_VERSION:
+			return "A newer version of nodedb wrote this. Nothing was changed: install that version again.";
+		case ND_WRONG_CLUSTER:
+			return "Nothing was changed. Each server needs a log directory of its own (nodedb.directory).";
+		case ND_DAMAGED:
+			return "Nothing was changed, and the other nodes go on. Restore the file if you can; otherwise remove this node with nodedb.remove_node() "
+				"on another one, and join as a new node from a new data directory.";
+		case ND_FULL:
+			return "Free space on the log's disk and restart the server. The other nodes go on.";
+		default:
+			return "The other nodes go on without this one. If the log cannot be mended, remove this node with nodedb.remove_node() on another one, and "
+				"join as a new node from a new data directory.";
+	}
+}
+
+/*
+ * This server was a member when it stopped: prove that it still is the same one, and start. Nothing is written before the log has proved to be whole,
+ * and nothing else is begun before the node port is open: until then this server can refuse to take part without harm.
+ */
 static void
 resume_member(uint64 inode)
 {
 	StoreConfig config;
-	char		error[512] = "";
+	char		error[1024] = "";
 	NdStatus	status;
 
 	if (rw.identity.host_id != GetSystemIdentifier())
@@ -265,37 +288,61 @@ resume_member(uint64 inode)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this data directory is a copy of node %u's", rw.identity.node),
 				 errdetail("The identity file in \"%s\" is not the one that was written there.", rw.dir),
-				 errhint("A copy must not take part as its own twin. Remove \"%s\" and the extension, and join as a new node with nodedb.join_cluster().", rw.dir)));
-	rw.identity.incarnation++;
-	status = store_identity_write(rw.vfs, rw.dir, &rw.identity);
-	if (status == ND_OK)
-	{
-		memset(&config, 0, sizeof(config));
-		config.dir = rw.dir;
-		config.cluster_id = rw.identity.cluster_id;
-		config.node = rw.identity.node;
-		config.segment_bytes = (uint64) nodedb_segment_size << 20;
-		config.cache_bytes = (uint64) nodedb_log_cache << 20;
-		config.record_bytes_max = 12 << 20;
-		status = store_open(rw.vfs, &config, &rw.store, error, sizeof(error));
-	}
+				 errhint("A copy must not take part as its own twin. If the original is there, use that, and do not start this copy. "
+						 "If it is gone for good, remove node %u with nodedb.remove_node() on another node, and join as a new node from a new data directory.",
+						 rw.identity.node)));
+	memset(&config, 0, sizeof(config));
+	config.dir = rw.dir;
+	config.cluster_id = rw.identity.cluster_id;
+	config.node = rw.identity.node;
+	config.segment_bytes = (uint64) nodedb_segment_size << 20;
+	config.cache_bytes = (uint64) nodedb_log_cache << 20;
+	config.record_bytes_max = 12 << 20;
+	status = store_open(rw.vfs, &config, &rw.store, error, sizeof(error));
 	if (status != ND_OK)
 		ereport(ERROR,
 				(errcode(nodedb_sqlstate(status)),
 				 errmsg("could not open the replicated log: %s", error[0] ? error : nd_status_text(status)),
-				 errhint("The other nodes go on without this one. If the log cannot be mended, remove this node with nodedb.remove_node() and join anew.")));
+				 errhint("%s", repair_hint(status))));
 	if (store_groups(rw.store, NULL, 0) == 0)
 	{
-		/* Founding or joining was cut off before the groups were durable: nothing was promised to anybody. */
-		char		path[MAXPGPATH + 16];
-
 		store_close(rw.store);
 		rw.store = NULL;
-		snprintf(path, sizeof(path), "%s/identity", rw.dir);
-		(void) rw.vfs->ops->unlink(rw.vfs, path);
+		/* What a member has acknowledged must not be forgotten: it would vote for nodes that lack it. */
+		if (rw.identity.incarnation > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("the replicated log of node %u in \"%s\" is gone", rw.identity.node, rw.dir),
+					 errhint("%s", repair_hint(ND_DAMAGED))));
+		/* Founding or joining was cut off before the groups were durable: nothing was promised to anybody. */
+		(void) command_unlink_identity();
 		return;
 	}
+	/* 1 was this node's first life, even if it ended before the identity file said so. */
+	rw.identity.incarnation = Max(rw.identity.incarnation, 1) + 1;
+	status = store_identity_write(rw.vfs, rw.dir, &rw.identity);
+	if (status != ND_OK)
+		ereport(ERROR,
+				(errcode(nodedb_sqlstate(status)),
+				 errmsg("could not write the identity of this node in \"%s\": %s", rw.dir, nd_status_text(status)),
+				 errhint("%s", repair_hint(status))));
+	rw.transport = raft_worker_connect(rw.identity.node, rw.identity.cluster_id, rw.identity.incarnation, nodedb_listen);
 	raft_worker_start_node(NULL, 0);
+}
+
+/* This worker cannot run: say why until the server is restarted, and refuse what backends ask for. */
+static void
+wait_as_failed(const char *message, const char *hint)
+{
+	if (pg_atomic_read_u32(&nodedb_shared->member_state) != MEMBER_QUARANTINED)
+		status_state(MEMBER_FAILED, "%s%s%s", message, hint ? ". Hint: " : "", hint ? hint : "");
+	raft_worker_disconnect();
+	while (!ShutdownRequestPending)
+	{
+		command_refuse(message);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
 }
 
 static void
@@ -387,6 +434,8 @@ loop(void)
 		{
 			next_status = now + 200;
 			status_publish();
+			if (rw.unborn)
+				command_founded();
 		}
 	}
 }
@@ -428,7 +477,8 @@ nodedb_raft_worker_main(Datum arg)
 		if (status != ND_OK)
 			ereport(ERROR,
 					(errcode(nodedb_sqlstate(status)),
-					 errmsg("could not read the identity of this node in \"%s\": %s", rw.dir, nd_status_text(status))));
+					 errmsg("could not read the identity of this node in \"%s\": %s", rw.dir, nd_status_text(status)),
+					 errhint("%s", repair_hint(status))));
 		loop();
 	}
 	PG_CATCH();
@@ -441,14 +491,8 @@ nodedb_raft_worker_main(Datum arg)
 		FlushErrorState();
 		if (rw.node == NULL)
 		{
-			/* Never started: nothing depends on this worker. Say why and stay, so that status() can tell; a restart of the server tries again. */
-			status_state(MEMBER_FAILED, "%s%s%s", edata->message, edata->hint ? " Hint: " : "", edata->hint ? edata->hint : "");
-			if (pg_atomic_read_u32(&nodedb_shared->member_state) == MEMBER_FAILED)
-				while (!ShutdownRequestPending)
-				{
-					(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
-					ResetLatch(MyLatch);
-				}
+			/* Never started: nothing depends on this worker. A restart of the server tries again. */
+			wait_as_failed(edata->message, edata->hint);
 			proc_exit(0);
 		}
 		proc_exit(2);

@@ -27,6 +27,7 @@ typedef struct RaftWorker
 	bool		ring_full;		/* a delivery waits for room */
 	bool		changed;		/* the status in shared memory is stale */
 	bool		alarmed;		/* the store failed, and that was said */
+	bool		unborn;			/* the identity file says so (raft_worker_command.c); the groups may not be durable yet */
 } RaftWorker;
 
 extern RaftWorker rw;
@@ -51,6 +52,10 @@ extern void command_run(void);	/* look at the command in shared memory and move 
 extern void command_request(void *ctx, uint64_t request_id, const uint8_t *data, size_t len);
 extern void command_answer(void *ctx, uint64_t request_id, bool ok, const uint8_t *data, size_t len);
 extern void command_tick(void);
+extern void command_peer_refused(const char *address, const char *text);
+extern void command_founded(void);	/* the groups are durable */
+extern void command_refuse(const char *why);	/* whatever was asked for: this worker cannot start */
+extern NdStatus command_unlink_identity(void);
 
 /* raft_worker_status.c */
 extern void status_publish(void);

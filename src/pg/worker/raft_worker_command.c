@@ -1,8 +1,10 @@
 /*
  * raft_worker_command.c: founding a cluster, joining one, answering those who join, membership changes: commands that a backend leaves in shared memory.
  *
- * Founding and joining write, in this order: identity file, log with its groups. A crash between the two leaves an identity without groups, which the
- * next start removes. Joining again with the same name and address gives the same node id (wire.h), so a crash at any point is mended by calling again.
+ * Founding and joining write, in this order: an identity file that says incarnation 0, the log with its groups, and when these are durable the identity
+ * file again, with incarnation 1. A crash before the groups are durable leaves incarnation 0 and no groups, which the next start removes; from incarnation
+ * 1 on a log without groups is a lost one, and the node must not come back with an empty memory. Joining again with the same name and address gives the
+ * same node id (wire.h), so a crash at any point is mended by calling again.
  */
 #include "raft_worker.h"
 
@@ -36,23 +38,28 @@ static struct
 	uint64		cluster_id;
 	char		secret[64];
 	bool		accepted;
+	bool		refused;		/* join.text says why */
 	WireJoinAnswer join;
 } cmd;
 
 static void
-finish(NdStatus status, const char *fmt,...) pg_attribute_printf(2, 3);
+answer(NdStatus status, int sqlerrcode, const char *hint, const char *fmt,...) pg_attribute_printf(4, 5);
 
+/* The command is over. sqlerrcode 0: that of the status. */
 static void
-finish(NdStatus status, const char *fmt,...)
+answer(NdStatus status, int sqlerrcode, const char *hint, const char *fmt,...)
 {
 	NodedbCommand *c = &nodedb_shared->command;
 	va_list		args;
 
 	c->status = status;
+	c->sqlerrcode = sqlerrcode;
+	strlcpy(c->hint, hint ? hint : "", sizeof(c->hint));
 	va_start(args, fmt);
 	vsnprintf(c->text, sizeof(c->text), fmt, args);
 	va_end(args);
 	explicit_bzero(cmd.secret, sizeof(cmd.secret));
+	explicit_bzero(c->token, sizeof(c->token));
 	cmd.active = false;
 	c->kind = COMMAND_NONE;
 	pg_write_barrier();
@@ -60,13 +67,39 @@ finish(NdStatus status, const char *fmt,...)
 	SetLatch(&ProcGlobal->allProcs[c->pgprocno].procLatch);
 }
 
+#define finish(status, ...) answer((status), 0, NULL, __VA_ARGS__)
+
+NdStatus
+command_unlink_identity(void)
+{
+	char		path[MAXPGPATH + 16];
+
+	snprintf(path, sizeof(path), "%s/identity", rw.dir);
+	return rw.vfs->ops->unlink(rw.vfs, path);
+}
+
+/* Called until it has written. An entry that was delivered is durable, and so is everything before it. */
+void
+command_founded(void)
+{
+	NodeGroupStatus status;
+
+	if (node_group_status(rw.node, 0, &status) != ND_OK || status.delivered == 0)
+		return;
+	rw.unborn = store_identity_write(rw.vfs, rw.dir, &rw.identity) != ND_OK;
+}
+
 static void
 open_new_store(void)
 {
 	StoreConfig config;
-	char		error[512] = "";
-	NdStatus	status = store_identity_write(rw.vfs, rw.dir, &rw.identity);
+	char		error[1024] = "";
+	StoreIdentity unborn = rw.identity;
+	NdStatus	status;
 
+	unborn.incarnation = 0;
+	rw.unborn = true;
+	status = store_identity_write(rw.vfs, rw.dir, &unborn);
 	if (status == ND_OK)
 	{
 		memset(&config, 0, sizeof(config));
@@ -90,7 +123,8 @@ open_new_store(void)
 	if (status != ND_OK)
 		ereport(ERROR,
 				(errcode(nodedb_sqlstate(status)),
-				 errmsg("could not create the replicated log: %s", error[0] ? error : nd_status_text(status))));
+				 errmsg("could not create the replicated log: %s", error[0] ? error : nd_status_text(status)),
+				 errhint("The log's directory is \"%s\" (nodedb.directory): it must be empty or new, and writable.", rw.dir)));
 }
 
 static void
@@ -200,6 +234,11 @@ become_member(void)
 {
 	NdStatus	status;
 
+	if (cmd.join.n_data_groups >= nodedb_shared->max_groups)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the cluster has %u groups, but nodedb.max_groups is %u", cmd.join.n_data_groups + 1, nodedb_shared->max_groups),
+				 errhint("Raise nodedb.max_groups, restart the server and join again.")));
 	raft_worker_disconnect();
 	rw.transport = raft_worker_connect(cmd.join.node, cmd.cluster_id, 1, nodedb_listen);
 	memset(&rw.identity, 0, sizeof(rw.identity));
@@ -235,7 +274,22 @@ run_join(NodedbCommand *c)
 		cmd.active = true;
 		cmd.ticks_left = JOIN_TRIES_MS / TICK_MS;
 		strlcpy(cmd.address, c->address, sizeof(cmd.address));
+		/* A node port that cannot be had is found out before the cluster knows this node. */
+		rw.transport = raft_worker_connect(0, cmd.cluster_id, 0, nodedb_listen);
+		raft_worker_disconnect();
 		rw.transport = raft_worker_connect(0, cmd.cluster_id, 0, NULL);
+	}
+	if (!cmd.accepted && c->pid == 0)
+	{
+		raft_worker_disconnect();
+		finish(ND_INVALID, "cancelled");
+		return;
+	}
+	if (cmd.refused)
+	{
+		raft_worker_disconnect();
+		finish(ND_WRONG_CLUSTER, "the node at \"%s\" refused: %s", cmd.address, cmd.join.text);
+		return;
 	}
 	if (cmd.accepted)
 	{
@@ -249,8 +303,20 @@ run_join(NodedbCommand *c)
 	if (cmd.ticks_left <= 0)
 	{
 		raft_worker_disconnect();
-		finish(ND_NOLEADER, "could not get an answer from a cluster at \"%s\" within %d s", cmd.address, JOIN_TRIES_MS / 1000);
+		answer(ND_NOLEADER, 0, "Check that it is the address of the node port (nodedb.listen) of a running node whose cluster has a majority, and that the "
+			   "nodedb.tls_... settings fit. This server's log says more.",
+			   "could not get an answer from a cluster at \"%s\" within %d s", cmd.address, JOIN_TRIES_MS / 1000);
 	}
+}
+
+/* Between nodes that do not fit together by their versions, clusters or certificates: it will not be otherwise the next time. */
+void
+command_peer_refused(const char *address, const char *text)
+{
+	if (!cmd.active || !cmd.asked || strcmp(address, cmd.address) != 0)
+		return;
+	cmd.refused = true;
+	strlcpy(cmd.join.text, text, sizeof(cmd.join.text));
 }
 
 void
@@ -272,8 +338,7 @@ command_answer(void *ctx, uint64_t request_id, bool ok, const uint8_t *data, siz
 			cmd.accepted = true;
 			break;
 		case WIRE_JOIN_REFUSED:
-			raft_worker_disconnect();
-			finish(ND_WRONG_CLUSTER, "%s", cmd.join.text);
+			cmd.refused = true;
 			break;
 		case WIRE_JOIN_ELSEWHERE:
 			if (cmd.join.leader_address[0] != '\0')
@@ -406,15 +471,20 @@ command_run(void)
 		if (rw.store)
 			store_close(rw.store);
 		rw.store = NULL;
-		{
-			char		path[MAXPGPATH + 16];
-
-			snprintf(path, sizeof(path), "%s/identity", rw.dir);
-			(void) rw.vfs->ops->unlink(rw.vfs, path);
-		}
+		rw.unborn = false;
+		(void) command_unlink_identity();
 		status_state(MEMBER_NONE, "not in a cluster");
-		finish(ND_INVALID, "%s", edata->message);
+		elog(LOG, "nodedb: %s", edata->message);
+		answer(ND_INVALID, edata->sqlerrcode, edata->hint, "%s", edata->message);
 		FreeErrorData(edata);
 	}
 	PG_END_TRY();
+}
+
+void
+command_refuse(const char *why)
+{
+	if (nodedb_shared->command.kind != COMMAND_NONE)
+		answer(ND_INVALID, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "See nodedb.status(); restart the server when the cause is mended.",
+			   "this node could not start: %s", why);
 }
