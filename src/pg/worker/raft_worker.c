@@ -148,24 +148,45 @@ raft_worker_disconnect(void)
 
 /* ---- start ---- */
 
+static BackgroundWorkerHandle *applier_handle = NULL;
+static BackgroundWorkerHandle *guard_handle = NULL;
+
 static void
-start_helper(const char *name, const char *function, bool connects)
+start_helper(const char *name, const char *function, bool connects, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
+	MemoryContext old;
+	bool		registered;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | (connects ? BGWORKER_BACKEND_DATABASE_CONNECTION : 0);
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 1;
+	/* Not PostgreSQL but mind_helpers() starts it again: after a crash of a backend PostgreSQL would, and then our successor a second one. */
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	snprintf(worker.bgw_name, BGW_MAXLEN, "nodedb %s", name);
 	snprintf(worker.bgw_type, BGW_MAXLEN, "nodedb %s", name);
 	strlcpy(worker.bgw_library_name, "nodedb", BGW_MAXLEN);
 	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
-	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+	old = MemoryContextSwitchTo(TopMemoryContext);	/* the handle: process life */
+	registered = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(old);
+	if (!registered)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("could not start nodedb's %s", name),
 				 errhint("Raise max_worker_processes by 4.")));
+}
+
+/* Applier and guard run as long as the node does: start those that do not. */
+static void
+mind_helpers(void)
+{
+	pid_t		pid;
+
+	if (applier_handle == NULL || GetBackgroundWorkerPid(applier_handle, &pid) == BGWH_STOPPED)
+		start_helper("applier", "nodedb_applier_main", true, &applier_handle);
+	if (guard_handle == NULL || GetBackgroundWorkerPid(guard_handle, &pid) == BGWH_STOPPED)
+		start_helper("guard", "nodedb_guard_main", false, &guard_handle);
 }
 
 static void
@@ -176,8 +197,9 @@ wait_for_ledger(void)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		mind_helpers();			/* e.g. the database does not exist yet */
 		if (ShutdownRequestPending)
-			proc_exit(0);
+			proc_exit(1);
 	}
 }
 
@@ -198,8 +220,8 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	nodedb_shared->self = rw.identity.node;
 	nodedb_shared->incarnation = rw.identity.incarnation;
 	nodedb_shared->cluster_id = rw.identity.cluster_id;
-	start_helper("applier", "nodedb_applier_main", true);
-	start_helper("guard", "nodedb_guard_main", false);
+	nodedb_shared->raft_started = true;
+	mind_helpers();
 	wait_for_ledger();
 
 	status_state(MEMBER_STARTING, "opening the log");
@@ -316,6 +338,7 @@ resume_member(uint64 inode)
 					 errhint("%s", repair_hint(ND_DAMAGED))));
 		/* Founding or joining was cut off before the groups were durable: nothing was promised to anybody. */
 		(void) command_unlink_identity();
+		status_state(MEMBER_NONE, "not in a cluster");
 		return;
 	}
 	/* 1 was this node's first life, even if it ended before the identity file said so. */
@@ -427,6 +450,7 @@ loop(void)
 		if (now >= next_durable)
 		{
 			next_durable = now + 1000;
+			mind_helpers();
 			for (NdGroupId g = 1; g < node_group_count(rw.node); g++)
 				node_applied_durable(rw.node, g, pg_atomic_read_u64(&nodedb_groups[g].durable), (uint64) nodedb_log_keep << 20);
 		}
@@ -449,6 +473,9 @@ nodedb_raft_worker_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
+	/* A successor of one that gave out tickets: let PostgreSQL begin anew, with fresh shared memory. */
+	if (nodedb_shared->raft_started)
+		proc_exit(2);
 	memset(&rw, 0, sizeof(rw));
 	rw.limits.keys_max = CERTIFIER_KEYS_MAX;
 	rw.limits.ids_max = CERTIFIER_IDS_MAX;
@@ -498,5 +525,6 @@ nodedb_raft_worker_main(Datum arg)
 		proc_exit(2);
 	}
 	PG_END_TRY();
-	proc_exit(0);
+	/* Not 0, which would mean "never again": if only this process was told to end, its successor has to come. */
+	proc_exit(1);
 }
