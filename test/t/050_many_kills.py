@@ -4,6 +4,7 @@
 NODEDB_LONG=1 (make test-long): twenty kills in a row, and 100,000 transactions while a node is away.
 """
 import os
+import signal
 import statistics
 import time
 
@@ -118,6 +119,19 @@ def node_that_was_away_catches_up(c):
 			checksums = poll("certifier checksums at the same entry",
 							 lambda: len({local(c, i, "SELECT certifier_checksum FROM nodedb.groups WHERE group_id = 1") for i in c}) == 1, SECONDS)
 			equal(checksums, True)
+
+
+@test
+def one_applier_after_a_backend_crashed(c):
+	"""PostgreSQL restarts after the crash of a backend: with one applier, for two would apply entries twice. Without a key nothing else would notice."""
+	make(c, "CREATE TABLE keyless (v int)")
+	there, here = 1, 2
+	os.kill(Session(c, here).pid, signal.SIGKILL)
+	c.wait_ready()
+	poll("an applier", lambda: local(c, here, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'nodedb applier'") == "1", SECONDS)
+	c.execute(there, "DO $$ BEGIN FOR v IN 1..2000 LOOP INSERT INTO keyless VALUES (v); COMMIT; END LOOP; END $$")
+	same_everywhere(c, "keyless")
+	equal(local(c, here, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'nodedb applier'"), "1")
 
 
 main()

@@ -231,8 +231,11 @@ def add_with_small_disk(c):
 		return None, None
 	cluster.Server.initdb = initdb_and_mount
 	try:
-		node = c.add()
-		return node, made[0]
+		return c.add(), made[0]
+	except BaseException:
+		for directory in made:
+			subprocess.run(["umount", "-l", directory])
+		raise
 	finally:
 		cluster.Server.initdb = initdb
 
