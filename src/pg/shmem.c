@@ -3,6 +3,8 @@
  */
 #include "shmem.h"
 
+#include <unistd.h>
+
 #include "stop_event.h"
 
 #include "miscadmin.h"
@@ -41,6 +43,22 @@ shmem_request(void)
 	RequestNamedLWLockTranche("nodedb", 2);
 }
 
+/*
+ * What a member's backends see until its raft worker says more: they must not take the server for one without a cluster, and give out local
+ * sequences' values or run schema changes for themselves.
+ */
+static MemberState
+first_state(void)
+{
+	char		path[MAXPGPATH];
+
+	if (nodedb_directory[0] != '\0')
+		snprintf(path, sizeof(path), "%s/identity", nodedb_directory);
+	else
+		snprintf(path, sizeof(path), "%s/nodedb/identity", DataDir);
+	return access(path, F_OK) == 0 ? MEMBER_STARTING : MEMBER_NONE;
+}
+
 static void
 shmem_startup(void)
 {
@@ -72,7 +90,7 @@ shmem_startup(void)
 		s->applier_pgprocno = -1;
 		s->command_lock = &locks[0].lock;
 		s->status_lock = &locks[1].lock;
-		pg_atomic_init_u32(&s->member_state, MEMBER_NONE);
+		pg_atomic_init_u32(&s->member_state, first_state());
 		pg_atomic_init_u64(&s->next_counter, 1);
 		pg_atomic_init_u32(&s->n_groups, 0);
 		pg_atomic_init_u32(&s->queue_head, 0);

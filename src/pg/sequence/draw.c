@@ -101,7 +101,7 @@ draw(Oid sequence)
 
 			if (draw_own(sequence, &value))
 				return value;
-			row_lease(info, block, false, &lease);
+			row_lease(info, block, &lease);
 			block = Min(block * 2, PG_INT32_MAX);
 		}
 		else if (table_draw(sequence, &value))
@@ -176,7 +176,7 @@ set_value(Oid sequence, int64 value, bool called)
 				 errmsg("setval: value %lld is out of bounds for sequence \"%s\" (%lld..%lld)", (long long) value, info->name,
 						(long long) info->min, (long long) info->max)));
 	if (info->mine)
-		row_place(info, value, called, false);
+		row_place(info, value, called);
 	else
 		table_ask(sequence, ASK_SET, value, called);
 	if (called)

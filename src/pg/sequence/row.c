@@ -102,14 +102,12 @@ fetch(int column, int64 *number, bool *flag)
 }
 
 static void
-read_row(const char *schema, const char *name, bool nowait, Row *row)
+read_row(const char *schema, const char *name, Row *row)
 {
 	Datum		values[] = {CStringGetTextDatum(schema), CStringGetTextDatum(name)};
 
-	row->exists = run(nowait ?
-					  "SELECT last_value, is_called, generation FROM nodedb.sequences WHERE schema = $1 AND name = $2 FOR UPDATE NOWAIT" :
-					  "SELECT last_value, is_called, generation FROM nodedb.sequences WHERE schema = $1 AND name = $2 FOR UPDATE",
-					  2, row_types, values) > 0;
+	row->exists = run("SELECT last_value, is_called, generation FROM nodedb.sequences WHERE schema = $1 AND name = $2 FOR UPDATE", 2, row_types,
+					  values) > 0;
 	row->generation = 0;
 	if (!row->exists)
 		return;
@@ -157,7 +155,7 @@ raise_exhausted(const SequenceInfo *info)
 }
 
 void
-row_lease(const SequenceInfo *info, uint64 wanted, bool nowait, Lease *lease)
+row_lease(const SequenceInfo *info, uint64 wanted, Lease *lease)
 {
 	Caller		caller;
 	Row			row;
@@ -170,7 +168,7 @@ row_lease(const SequenceInfo *info, uint64 wanted, bool nowait, Lease *lease)
 				 errmsg("sequence \"%s\" cannot be used on several nodes because it cycles", info->name),
 				 errhint("Use ALTER SEQUENCE ... NO CYCLE.")));
 	begin(&caller);
-	read_row(info->schema, info->name, nowait, &row);
+	read_row(info->schema, info->name, &row);
 	if (!row.exists)
 		read_local(info, &row.last, &row.called);
 	first = (int128) row.last + (row.called ? info->increment : 0);
@@ -192,13 +190,13 @@ row_lease(const SequenceInfo *info, uint64 wanted, bool nowait, Lease *lease)
 }
 
 void
-row_place(const SequenceInfo *info, int64 value, bool called, bool nowait)
+row_place(const SequenceInfo *info, int64 value, bool called)
 {
 	Caller		caller;
 	Row			row;
 
 	begin(&caller);
-	read_row(info->schema, info->name, nowait, &row);
+	read_row(info->schema, info->name, &row);
 	row.last = value;
 	row.called = called;
 	row.generation++;
@@ -224,7 +222,7 @@ row_new_generation(const SequenceInfo *info)
 	Row			row;
 
 	begin(&caller);
-	read_row(info->schema, info->name, false, &row);
+	read_row(info->schema, info->name, &row);
 	if (row.exists)
 	{
 		row.generation++;
@@ -235,14 +233,14 @@ row_new_generation(const SequenceInfo *info)
 }
 
 bool
-row_adopt(const SequenceInfo *info, bool nowait)
+row_adopt(const SequenceInfo *info)
 {
 	Caller		caller;
 	Row			row;
 	bool		adopted = false;
 
 	begin(&caller);
-	read_row(info->schema, info->name, nowait, &row);
+	read_row(info->schema, info->name, &row);
 	if (!row.exists)
 	{
 		read_local(info, &row.last, &row.called);

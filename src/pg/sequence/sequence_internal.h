@@ -72,7 +72,7 @@ extern void table_init(void);	/* _PG_init */
 extern bool table_draw(Oid sequence, int64 *value);
 /* Ask the worker and wait; ereports what went wrong. After ASK_LEASE draw again: others may have been faster. */
 extern void table_ask(Oid sequence, AskKind kind, int64 value, bool called);
-/* COMMIT callbacks: never raise. Publishing replaces what was there; no room means that the values are lost. */
+/* COMMIT callbacks: never raise. Publishing replaces what was there, or adds to what it continues; no room means that the values are lost. */
 extern void table_publish(Oid sequence, const Lease *lease);
 extern void table_drop(Oid sequence);
 extern void table_drop_other_generation(Oid sequence, int64 generation);
@@ -85,10 +85,10 @@ extern bool table_take_rows_changed(void);
 
 /* ---- row.c: a sequence's row in nodedb.sequences, changed in the current transaction ---- */
 extern Oid	row_table(void);	/* InvalidOid: the extension is older, or not here */
-/* Lease up to `wanted` values. nowait: a locked row is an error (55P03). */
-extern void row_lease(const SequenceInfo *info, uint64 wanted, bool nowait, Lease *lease);
+/* Lease up to `wanted` values. */
+extern void row_lease(const SequenceInfo *info, uint64 wanted, Lease *lease);
 /* setval() and RESTART: the next value is `value`, or the one behind it when called. */
-extern void row_place(const SequenceInfo *info, int64 value, bool called, bool nowait);
+extern void row_place(const SequenceInfo *info, int64 value, bool called);
 /* Where the local sequence stands, as the current transaction sees it. */
 extern void row_local_position(const SequenceInfo *info, int64 *value, bool *called);
 /* Leases on every node end; the position stays. */
@@ -97,7 +97,7 @@ extern void row_delete(const char *schema, const char *name);
 extern void row_rename(const char *schema, const char *name, const char *new_schema, const char *new_name);
 extern void row_rename_schema(const char *schema, const char *new_schema);
 /* Give a sequence that has moved but has no row its row; true when it was done. */
-extern bool row_adopt(const SequenceInfo *info, bool nowait);
+extern bool row_adopt(const SequenceInfo *info);
 
 /* ---- staged.c: leases that take effect at the end of the transaction ---- */
 extern void staged_init(void);

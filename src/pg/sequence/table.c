@@ -7,7 +7,7 @@
  * Who writes what: draws hold `lock` shared and the entry's spinlock; everything else holds `lock` exclusively.
  *
  * Asking: `asked` and `answered` count questions of an entry. A session that finds both equal asks (asked + 1); others wait for the same
- * answer. The worker answers with a lease that it published before, or with an error. An entry with an open question is never evicted.
+ * answer. A lease that is published answers, whoever took it; else the worker does. An entry with an open question is never evicted.
  *
  * Invariants:
  * 1. Every value of a lease was taken from the cluster by a committed transaction before it came here (row.c): whatever is lost here
@@ -196,20 +196,40 @@ table_draw(Oid sequence, int64 *value)
 
 /* ---- changes ---- */
 
+/* Does the new lease begin where the old one ends? Then both are there. */
+static bool
+continues(const Lease *old, const Lease *new)
+{
+	return old->left > 0 && old->generation == new->generation && old->increment == new->increment &&
+		old->next + (int128) old->left * old->increment == new->next;
+}
+
 void
 table_publish(Oid sequence, const Lease *lease)
 {
 	Entry	   *entry;
+	bool		awaited = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	entry = enter(sequence);
 	if (entry != NULL)
 	{
-		entry->lease = *lease;
+		if (continues(&entry->lease, lease))
+			entry->lease.left += lease->left;
+		else
+			entry->lease = *lease;
 		entry->block = lease->left;
 		entry->leased_at = GetCurrentTimestamp();
+		awaited = entry->asked != entry->answered && entry->kind == ASK_LEASE;
+		if (awaited)
+		{
+			entry->answered = entry->asked;
+			entry->sqlstate = 0;
+		}
 	}
 	LWLockRelease(shared->lock);
+	if (awaited)
+		ConditionVariableBroadcast(&shared->answered_cv);
 }
 
 void

@@ -117,7 +117,7 @@ place_where_local(const SequenceInfo *info)
 	bool		called;
 
 	row_local_position(info, &value, &called);
-	row_place(info, value, called, false);
+	row_place(info, value, called);
 }
 
 static void

@@ -8,7 +8,8 @@
  * administrator looks at; no value is drawn from it.
  *
  * Invariants:
- * 1. It never waits for a lock of a sequence or its row: sessions that want other sequences would wait with it. It asks again.
+ * 1. It waits for no lock of a sequence or its row, not even for an uncommitted row of the same key, longer than a moment: sessions that want
+ *    other sequences would wait with it. It tries again.
  * 2. What can pass (a conflict, a lock, a kick-out) is tried again until nodedb.commit_timeout is over, counted from the question; taking a
  *    lease twice, or setting a sequence twice, does no harm.
  */
@@ -37,6 +38,7 @@
 #include "utils/wait_event.h"
 
 #define ASKS_MAX 64
+#define LOCK_TIMEOUT_MS "10"
 #define MEMBER_POLL_MS 200
 #define IDLE_MS 60000
 #define RETRY_FIRST_MS 2
@@ -63,30 +65,20 @@ commit_transaction(void)
 /* ---- questions ---- */
 
 static void
-raise_locked(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("sequence \"%s\" is being changed by another transaction", name),
-			 errhint("Retry the transaction.")));
-}
-
-static void
 do_ask(const Ask *ask)
 {
 	SequenceInfo *info;
 	Lease		lease;
 
 	/* The lock, and the invalidations that come with it, make the name the one that the row stands under. */
-	if (!ConditionalLockRelationOid(ask->sequence, AccessShareLock))
-		raise_locked(get_rel_name(ask->sequence));
+	LockRelationOid(ask->sequence, AccessShareLock);
 	info = info_get(ask->sequence);
 	if (info == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("sequence with OID %u does not exist", ask->sequence)));
 	if (ask->kind == ASK_SET)
-		row_place(info, ask->value, ask->called, true);
+		row_place(info, ask->value, ask->called);
 	else
-		row_lease(info, ask->block, true, &lease);
+		row_lease(info, ask->block, &lease);
 }
 
 static bool
@@ -231,38 +223,30 @@ used_without_row(MemoryContext context)
 	return found;
 }
 
-/* false: try again later. */
-static bool
+static void
 adopt(Oid sequence)
 {
 	SequenceInfo *info;
-	bool		done = true;
 
 	begin_transaction();
-	if (!ConditionalLockRelationOid(sequence, AccessShareLock))
-		done = false;
-	else
-	{
-		info = info_get(sequence);
-		if (info != NULL && info->replicated && row_adopt(info, true))
-			ereport(LOG, (errmsg("nodedb: sequence \"%s.%s\" goes on where it stands on this node", info->schema, info->name)));
-	}
+	LockRelationOid(sequence, AccessShareLock);
+	info = info_get(sequence);
+	if (info != NULL && info->replicated && row_adopt(info))
+		ereport(LOG, (errmsg("nodedb: sequence \"%s.%s\" goes on where it stands on this node", info->schema, info->name)));
 	commit_transaction();
-	return done;
 }
 
 static bool
 adopt_all(MemoryContext context)
 {
-	bool		complete = true;
 	ListCell   *lc;
 
 	foreach(lc, used_without_row(context))
 	{
-		complete &= adopt(lfirst_oid(lc));
+		adopt(lfirst_oid(lc));
 		MemoryContextSwitchTo(context);
 	}
-	return complete;
+	return true;
 }
 
 /* ---- life ---- */
@@ -320,7 +304,7 @@ pin_settings(void)
 	static const char *const settings[][2] = {
 		{"synchronous_commit", "off"},
 		{"statement_timeout", "0"},
-		{"lock_timeout", "0"},
+		{"lock_timeout", LOCK_TIMEOUT_MS},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
