@@ -33,8 +33,12 @@ void raft__refuse_old_leader(Raft *r, const RaftMessage *m)
 {
 	RaftMessage reply = raft__message(r, RAFT_MSG_APPEND_REPLY, m->from);
 
+	/*
+	 * It only tells the newer term. Not the index: the refused leader may lead that very term by now, and would take this for a refusal of
+	 * its probe there, with a hint that sends it below its log.
+	 */
 	reply.reject = true;
-	reply.index = m->index;
+	reply.index = 0;
 	raft__send_dependent(r, &reply);
 }
 
