@@ -474,6 +474,7 @@ def generated_name_taken_by_a_local_object_waits_for_the_administrator(c):
 @test
 def dependent_local_object_and_missing_extension_wait_too(c):
 	c.execute(1, "CREATE TABLE watched (a int)")
+	c.wait_caught_up()								# a command of one node only waits for nothing
 	c.execute(2, "SET nodedb.replicate_ddl = off; CREATE VIEW watcher AS SELECT * FROM watched")
 	c.execute(1, "DROP TABLE watched")
 	poll("word in node 2's log", lambda: "view watcher depends on" in c.log(2), 60)
