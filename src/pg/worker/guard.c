@@ -170,6 +170,9 @@ free_applier(void)
 			if (l->pid == b->pid && l->waitLockMode != NoLock)
 				wanted = l;
 		}
+		/* Held while a page is added, by certified backends too when they write their ledger row: it ends before its transaction, by itself. */
+		if (wanted != NULL && wanted->locktag.locktag_type == LOCKTAG_RELATION_EXTEND)
+			continue;
 		for (int j = 0; wanted != NULL && j < b->num_locks; j++)
 		{
 			LockInstanceData *l = &blocked->locks[b->first_lock + j];
