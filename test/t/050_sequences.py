@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Sequences: values never collide between nodes, whatever draws them and whatever crashes; everything else is as in PostgreSQL.
 Scenario D7 of the design notes."""
+import collections
 import re
 import subprocess
 import threading
@@ -16,7 +17,7 @@ class Writers:
 
 	def __init__(self, c, work, per_node=2, times=None, nodes=None):
 		self.stopping, self.values, self.errors, self.lock = threading.Event(), [], [], threading.Lock()
-		self.threads = [threading.Thread(target=self._run, args=(c, i, work, times)) for i in (nodes or c) for _ in range(per_node)]
+		self.threads = [threading.Thread(target=self._run, args=(c, i, work, times), daemon=True) for i in (nodes or c) for _ in range(per_node)]
 		for thread in self.threads:
 			thread.start()
 
@@ -43,6 +44,12 @@ class Writers:
 		if connection:
 			connection.close()
 
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.stopping.set()
+
 	def join(self, stop=False):
 		if stop:
 			self.stopping.set()
@@ -54,8 +61,7 @@ class Writers:
 
 
 def unique(values, what=""):
-	twice = sorted(v for v in set(values) if values.count(v) > 1) if len(set(values)) != len(values) else []
-	equal(twice[:10], [], what + " drawn twice")
+	equal([v for v, n in collections.Counter(values).items() if n > 1][:10], [], what + " drawn twice")
 	return values
 
 
@@ -97,10 +103,10 @@ def one_row_after_the_other_on_three_nodes(c):
 def many_rows_at_once(c):
 	c.execute(2, "CREATE TABLE bulk (id bigserial PRIMARY KEY, v int)")
 	c.wait_caught_up()
-	others = Writers(c, lambda s: s.execute("INSERT INTO bulk (v) VALUES (0) RETURNING id"), nodes=(2, 3), per_node=1)
-	# more keys than nodedb.bulk_keys would lock the table, and the others' rows would win
-	c.execute(1, "SET nodedb.bulk_keys = 1000000; INSERT INTO bulk (v) SELECT g FROM generate_series(1, 200000) g")
-	unique(others.join(stop=True))
+	with Writers(c, lambda s: s.execute("INSERT INTO bulk (v) VALUES (0) RETURNING id"), nodes=(2, 3), per_node=1) as others:
+		# more keys than nodedb.bulk_keys would lock the table, and the others' rows would win
+		eventually_in_transaction(c, 1, "SET nodedb.bulk_keys = 1000000", "INSERT INTO bulk (v) SELECT g FROM generate_series(1, 200000) g")
+		unique(others.join(stop=True))
 	equal(c.value(1, "SELECT count(*) FROM bulk WHERE v > 0"), "200000")
 	no_duplicates(c, "bulk")
 
@@ -140,16 +146,18 @@ def copy_asks_for_the_same_rights(c):
 def nodes_are_killed_while_all_draw(c):
 	c.execute(1, "CREATE TABLE killed (id serial, v text)")
 	c.wait_caught_up()
-	writers = Writers(c, lambda s: s.execute("INSERT INTO killed (v) VALUES ('x') RETURNING id"))
-	for victim in c:
-		before = len(writers.values)
-		poll("progress", lambda: writers.errors or len(writers.values) > before + 50, 60)
-		c.kill(victim)
-		before = len(writers.values)
-		poll("progress without node %d" % victim, lambda: writers.errors or len(writers.values) > before + 50, 60)
-		c.start(victim)
-		c.wait_ready()
-	acknowledged = unique(writers.join(stop=True))
+	with Writers(c, lambda s: s.execute("INSERT INTO killed (v) VALUES ('x') RETURNING id")) as writers:
+		def goes_on(what):
+			before = len(writers.values)
+			poll(what, lambda: writers.errors or len(writers.values) > before + 50, 60)
+
+		for victim in c:
+			goes_on("progress")
+			c.kill(victim)
+			goes_on("progress without node %d" % victim)
+			c.start(victim)
+			c.wait_ready()
+		acknowledged = unique(writers.join(stop=True))
 	no_duplicates(c, "killed")
 	there = {int(row[0]) for row in c.execute(2, "SELECT id FROM killed")}
 	equal(sorted(set(acknowledged) - there)[:5], [], "lost")
@@ -175,6 +183,21 @@ def d7_sequences_after_a_crash(c):
 		unique(seen, "after the crash of %r" % (victims,))
 	no_duplicates(c, "d7")
 	equal(c.value(3, "SELECT count(*) FROM d7"), str(len(seen)))
+
+
+@test
+def d7_while_a_node_starts(c):
+	"""Values are drawn from the first moment at which a server that was killed takes connections: none is the local sequence's."""
+	c.execute(1, "CREATE SEQUENCE bare")
+	c.wait_caught_up()
+	with Writers(c, lambda s: s.execute("SELECT nextval('bare')"), per_node=3) as writers:
+		for victim in (1, 2, 3):
+			before = len(writers.values)
+			poll("progress", lambda: writers.errors or len(writers.values) > before + 1000, 60)
+			c.kill(victim)
+			c.start(victim)
+			c.wait_ready()
+		unique(writers.join(stop=True))
 
 
 @test
@@ -284,6 +307,13 @@ def made_and_used_in_one_transaction(c):
 		equal(s.value("INSERT INTO fresh (v) VALUES ('y') RETURNING id"), "301")
 		s.execute("COMMIT")
 		equal(s.value("INSERT INTO fresh (v) VALUES ('y') RETURNING id"), "302")
+		s.execute("BEGIN; CREATE SEQUENCE sub")
+		equal([s.value("SELECT nextval('sub')") for _ in range(3)], ["1", "2", "3"])
+		s.execute("SAVEPOINT a; ALTER SEQUENCE sub RESTART")
+		equal(s.value("SELECT nextval('sub')"), "1")
+		s.execute("ROLLBACK TO a")
+		equal(s.value("SELECT nextval('sub')"), "4")
+		s.execute("ROLLBACK")
 		s.execute("BEGIN")
 		s.execute("CREATE TABLE never (id serial)")
 		equal(s.value("INSERT INTO never DEFAULT VALUES RETURNING id"), "1")
