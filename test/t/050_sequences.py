@@ -97,6 +97,10 @@ def one_row_after_the_other_on_three_nodes(c):
 	for column in "id", "b", "g", "d", "m":
 		no_duplicates(c, "s", column)
 	same_everywhere(c, "s")
+	c.execute(1, "CREATE TABLE only_identity (id int GENERATED ALWAYS AS IDENTITY)")
+	c.wait_caught_up()
+	unique(Writers(c, lambda s: s.execute("INSERT INTO only_identity DEFAULT VALUES RETURNING id"), times=20).join())
+	no_duplicates(c, "only_identity")
 
 
 @test
