@@ -32,6 +32,10 @@ CREATE TABLE domains (
 	wm wmultirange, sp spans[], ms mspan);
 CREATE TABLE domtext (id int PRIMARY KEY, cl class[], pr price[]);
 ALTER TYPE nest DROP ATTRIBUTE gone;
+CREATE TYPE styled AS (ts timestamptz, b bytea, iv interval, f float8, m money);
+CREATE DOMAIN moment AS timestamptz;
+CREATE DOMAIN doc AS xml;
+CREATE TABLE stylednokey (a int, s styled, ms moment[], ds doc[], e mood[]);
 CREATE TABLE domkey (id positive[] PRIMARY KEY, a int);
 CREATE TABLE domnokey (a int, n nest, w wspan);
 CREATE TABLE gen (id int PRIMARY KEY, a int, doubled int GENERATED ALWAYS AS (a * 2) STORED);

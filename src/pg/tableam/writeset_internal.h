@@ -30,8 +30,8 @@ typedef enum ValueForm
 typedef enum TextSettings
 {
 	TEXT_PLAIN = 0,				/* none */
-	TEXT_STYLES,				/* the styles of dates, intervals and floats */
-	TEXT_ALL					/* these, the search path and the locale of money */
+	TEXT_STYLES,				/* the styles of dates, intervals, floats, bytea, XML and nulls in arrays */
+	TEXT_ALL					/* these, the search path, the time zone and the locale of money */
 } TextSettings;
 
 typedef struct ValueType

@@ -7,7 +7,7 @@
  * Invariants:
  * 1. No oid of this node leaves it: enums, composites, reg* and everything above the pinned oids travel as text.
  * 2. A raw value is complete: neither compressed nor out of line.
- * 3. Text does not depend on the settings of the session, or is made under pinned ones.
+ * 3. Text does not depend on the settings of the session, or is made and read under pinned ones: rows without a key are found by it.
  */
 #include "writeset_internal.h"
 
@@ -15,13 +15,16 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/bytea.h"
 #include "utils/datum.h"
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rangetypes.h"
 #include "utils/typcache.h"
+#include "utils/xml.h"
 
 /* A value of this length in the row itself is worth a comparison with the old one before it travels. */
 #define BIG_VALUE_BYTES 128
@@ -98,8 +101,8 @@ static TextSettings settings_of(Oid typid)
 		default:
 			element = get_element_type(base);
 			if (OidIsValid(element))
-				return settings_of(element);
-			return is_oid_alias(base) || base == CASHOID ? TEXT_ALL : TEXT_STYLES;
+				return Max(settings_of(element), TEXT_STYLES);	/* whether NULL is one */
+			return is_oid_alias(base) || base == CASHOID || base == TIMESTAMPTZOID ? TEXT_ALL : TEXT_STYLES;
 	}
 }
 
@@ -195,7 +198,8 @@ static void pin(const char *name, const char *value)
 int value_settings_begin(TextSettings settings)
 {
 	int			level;
-	bool		styles_fit = DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES && extra_float_digits >= 1;
+	bool		styles_fit = DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES && extra_float_digits >= 1 &&
+		bytea_output == BYTEA_OUTPUT_HEX && xmloption == XMLOPTION_CONTENT && Array_nulls;
 
 	if (settings == TEXT_PLAIN || (settings == TEXT_STYLES && styles_fit))
 		return 0;
@@ -205,11 +209,15 @@ int value_settings_begin(TextSettings settings)
 		pin("datestyle", "ISO");
 		pin("intervalstyle", "postgres");
 		pin("extra_float_digits", "3");
+		pin("bytea_output", "hex");
+		pin("xmloption", "content");
+		pin("array_nulls", "on");
 	}
 	if (settings == TEXT_ALL)
 	{
 		pin("search_path", "pg_catalog");
 		pin("lc_monetary", "C");
+		pin("timezone", "UTC");
 	}
 	return level;
 }
