@@ -208,6 +208,36 @@ def d10_equal_rows_without_a_key_are_told_apart(c):
 
 
 @test
+def d9_domain_is_not_asked_again_however_deep(c):
+	"""NOT VALID lets an array stay whose elements no longer fit: an update beside it reaches all nodes."""
+	make(c, "CREATE DOMAIN d9_positive AS int", "CREATE TYPE d9_pair AS (p d9_positive, note text)",
+		 "CREATE TABLE d9_deep (id int PRIMARY KEY, n int, ps d9_positive[], pair d9_pair)",
+		 "INSERT INTO d9_deep VALUES (1, 0, '{-5,7}', '(-5,\"a, b\")')", "ALTER DOMAIN d9_positive ADD CHECK (VALUE > 0) NOT VALID")
+	for i in c:
+		c.execute(i, "UPDATE d9_deep SET n = n + 1")
+	same_everywhere(c, "d9_deep")
+	all_well(c)
+
+
+@test
+def deferrable_unique_value_is_held_like_any_other(c):
+	"""Missing rule 1: nothing was in the way of an open transaction's value, the same value comes from elsewhere, and no deferred check is queued."""
+	make(c, "CREATE TABLE defer_later (id int PRIMARY KEY, v int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+		 "CREATE TABLE defer_now (id int PRIMARY KEY, v int UNIQUE DEFERRABLE)")
+	for table in ("defer_later", "defer_now"):
+		with Session(c, 1) as one:
+			one.execute("BEGIN; INSERT INTO %s VALUES (1, 7)" % table)
+			c.execute(2, "INSERT INTO %s VALUES (2, 7), (3, 8)" % table)
+			c.wait_caught_up()
+			told = one.start("COMMIT").end()
+			equal(told, "40001", "the later owner of the value, table %s" % table)
+		c.execute(3, "UPDATE %s SET v = 15 - v" % table)
+		same_everywhere(c, table)
+		equal(c.execute(1, "SELECT id, v FROM %s ORDER BY id" % table), [("2", "8"), ("3", "7")])
+	all_well(c)
+
+
+@test
 def d14_values_that_hold_oids_travel_by_name(c):
 	for n, i in enumerate(c):
 		with c.connect(i) as connection:			# objects of one node have other numbers than those of the next from here on
