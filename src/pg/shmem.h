@@ -190,7 +190,8 @@ typedef struct NodedbShared
 	pg_atomic_uint64 turn;		/* the ticket that may commit next; from 1 */
 	pg_atomic_uint64 tickets_end;	/* raft worker: first ticket not handed out */
 	pg_atomic_uint64 applier_ticket;	/* applier: first ticket that it is working on, 0 = none */
-	pg_atomic_uint64 applier_committing;	/* applier: first ticket of the batch whose commit may be visible, though the turnstile stands at it */
+	pg_atomic_uint64 applier_committing;	/* applier: first ticket of the batch whose commit has begun and not ended: it may be visible before the
+										 * turnstile moves, and the turnstile moves before its invalidations are sent; 0 = none */
 	ConditionVariable applied_cv;	/* the watermark of some group moved */
 
 	/* strong reads */

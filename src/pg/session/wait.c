@@ -47,13 +47,40 @@ check_applying(void)
 			 errhint("See nodedb.status().")));
 }
 
+/*
+ * The applier moves the watermark in its COMMIT callback, which PostgreSQL calls before it sends the transaction's invalidations: whoever looks into
+ * the catalogues in between finds a table of the entry missing, or one that it dropped. The rest of a commit takes microseconds.
+ */
+static void
+wait_settled(void)
+{
+	uint64		committing = pg_atomic_read_u64(&nodedb_shared->applier_committing);
+
+	if (committing == 0 || pg_atomic_read_u64(&nodedb_shared->turn) <= committing)
+		return;
+	while (pg_atomic_read_u64(&nodedb_shared->applier_committing) == committing)
+	{
+		check_applying();
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(20);
+	}
+}
+
+static void wait_reached(NdGroupId group, uint64 index, int timeout_ms);
+
 void
 wait_watermark(NdGroupId group, uint64 index, int timeout_ms)
 {
+	if (nodedb_watermark(group) < index)
+		wait_reached(group, index, timeout_ms);
+	wait_settled();
+}
+
+static void
+wait_reached(NdGroupId group, uint64 index, int timeout_ms)
+{
 	TimestampTz end = 0;
 
-	if (nodedb_watermark(group) >= index)
-		return;
 	end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
 	while (nodedb_watermark(group) < index)

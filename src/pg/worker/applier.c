@@ -201,7 +201,6 @@ xact_callback(XactEvent event, void *arg)
 		batch.n = 0;
 		pg_atomic_fetch_add_u64(&nodedb_shared->commits_applied, n);
 		nodedb_advance(first, n);
-		pg_atomic_write_u64(&nodedb_shared->applier_committing, 0);
 	}
 	else if (event == XACT_EVENT_ABORT)
 	{
@@ -245,6 +244,8 @@ apply_batch(uint64 first, uint32 n)
 	pg_atomic_write_u64(&nodedb_shared->applier_committing, first);
 	/* From here to the advance of the turnstile nothing may be cancelled half-way: the commit itself decides. */
 	CommitTransactionCommand();
+	/* Now its catalogue changes have been announced, too: the COMMIT callback comes before that. */
+	pg_atomic_write_u64(&nodedb_shared->applier_committing, 0);
 }
 
 /* Can an error like this pass without anybody's help or with an operator's (space, memory), or is it damage? */
@@ -385,6 +386,7 @@ at_exit(int code, Datum arg)
 	nodedb_shared->applier_pgprocno = -1;
 	worker_leave(&nodedb_shared->applier_pid);
 	pg_atomic_write_u64(&nodedb_shared->applier_ticket, 0);
+	pg_atomic_write_u64(&nodedb_shared->applier_committing, 0);
 }
 
 /* First ticket of ours at or behind the turnstile; how many consecutive ones; 0 = none. */
