@@ -40,7 +40,7 @@ sequence_row_applied(Relation rel, TupleTableSlot *slot)
 	sequence = OidIsValid(namespace) ? get_relname_relid(TextDatumGetCString(name), namespace) : InvalidOid;
 	if (OidIsValid(sequence))
 		table_drop_other_generation(sequence, DatumGetInt64(generation));
-	table_rows_changed();
+	staged_rows_changed();
 }
 
 void

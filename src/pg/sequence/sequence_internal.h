@@ -104,6 +104,8 @@ extern void staged_init(void);
 /* Of the newest lease that this (sub)transaction has taken of a sequence; NULL when none. */
 extern Lease *staged_lease(Oid sequence);
 extern void staged_add(Oid sequence, const Lease *lease);	/* NULL: nothing is left, leases in the table end */
+/* Local sequences should follow when this transaction has committed. */
+extern void staged_rows_changed(void);
 
 /* ---- rewrite.c: calls of PostgreSQL's own functions become calls of ours ---- */
 extern void rewrite_init(void);

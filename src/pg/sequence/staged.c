@@ -23,6 +23,7 @@ typedef struct Staged
 } Staged;
 
 static Staged *newest = NULL;	/* TopTransactionContext */
+static bool rows_changed = false;	/* rows of nodedb.sequences, by the applier */
 
 Lease *
 staged_lease(Oid sequence)
@@ -62,8 +63,15 @@ publish(void)
 		else
 			table_drop(s->sequence);
 	}
-	if (newest != NULL)
+	/* Visible from now on. Told any earlier, the worker might look before it is. */
+	if (newest != NULL || rows_changed)
 		table_rows_changed();
+}
+
+void
+staged_rows_changed(void)
+{
+	rows_changed = true;
 }
 
 static void
@@ -74,6 +82,7 @@ xact_callback(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		newest = NULL;
+		rows_changed = false;
 		info_end_of_transaction();
 	}
 }
