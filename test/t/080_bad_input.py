@@ -310,14 +310,14 @@ def join_that_must_not_be(c):
 			# a second session while one waits for a cluster that is not there; the first is cancelled, what it began ends by itself
 			with spare.connect(1) as first:
 				first.send("SELECT nodedb.join_cluster('127.0.0.1:1', '%s')" % c.token)
-				poll("the first waits", lambda: local(spare, 1, "SELECT state FROM pg_stat_activity WHERE pid = $1", first.pid) == "active", SECONDS)
+				poll("the first waits", lambda: local(spare, 1, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1", first.pid) == "Extension", SECONDS)
 				fails("55006", join, c.token, "spare", "127.0.0.1:1")
 				first.cancel()
 				fails("57014", first.result)
 			poll("what the cancelled session began has ended", lambda: unblocked(join, c.token), 5)
 			with spare.connect(1) as ended:
 				ended.send("SELECT nodedb.join_cluster('127.0.0.1:1', '%s')" % c.token)
-				poll("it waits", lambda: local(spare, 1, "SELECT state FROM pg_stat_activity WHERE pid = $1", ended.pid) == "active", SECONDS)
+				poll("it waits", lambda: local(spare, 1, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1", ended.pid) == "Extension", SECONDS)
 				local(spare, 1, "SELECT pg_terminate_backend($1)", ended.pid)
 				fails(("57P01", "08006"), ended.result)
 			says(spare.log(1), "terminating connection")
