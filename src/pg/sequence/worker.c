@@ -119,6 +119,28 @@ answer(const Ask *ask, MemoryContext context)
 	return done;
 }
 
+/* Run one of the chores below; false after an error, which is logged: try again later. */
+static bool
+chore(bool (*what) (void *), void *arg, MemoryContext context)
+{
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		done = what(arg);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return done;
+}
+
 /* ---- local sequences follow ---- */
 
 typedef struct Followed
@@ -128,62 +150,99 @@ typedef struct Followed
 	bool		called;
 } Followed;
 
+/* A row of nodedb.sequences that its local sequence does not say yet. */
+typedef struct Behind
+{
+	Oid			sequence;
+	int64		last;
+	bool		called;
+} Behind;
+
 static HTAB *followed = NULL;
 
-/* false: locked, later. */
-static bool
-follow(const char *schema, const char *name, int64 last, bool called)
+static Oid
+sequence_named(const char *schema, const char *name)
 {
 	Oid			namespace = get_namespace_oid(schema, true);
 	Oid			sequence = OidIsValid(namespace) ? get_relname_relid(name, namespace) : InvalidOid;
-	Followed   *f;
-	SequenceInfo *info;
-	bool		found;
 
-	if (!OidIsValid(sequence) || get_rel_relkind(sequence) != RELKIND_SEQUENCE)
-		return true;
-	f = hash_search(followed, &sequence, HASH_ENTER, &found);
-	if (found && f->last == last && f->called == called)
-		return true;
-	/* Unknown until it is done: an error below leaves no promise behind. */
-	(void) hash_search(followed, &sequence, HASH_REMOVE, NULL);
-	if (!ConditionalLockRelationOid(sequence, RowExclusiveLock))
+	return OidIsValid(sequence) && get_rel_relkind(sequence) == RELKIND_SEQUENCE ? sequence : InvalidOid;
+}
+
+static List *
+find_behind(MemoryContext context)
+{
+	List	   *found = NIL;
+
+	begin_transaction();
+	if (OidIsValid(row_table()))
+	{
+		if (SPI_connect() != SPI_OK_CONNECT ||
+			SPI_execute("SELECT schema, name, last_value, is_called FROM nodedb.sequences", false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "nodedb: could not read nodedb.sequences");
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			HeapTuple	row = SPI_tuptable->vals[i];
+			TupleDesc	desc = SPI_tuptable->tupdesc;
+			bool		isnull;
+			Behind		b = {.sequence = sequence_named(SPI_getvalue(row, desc, 1), SPI_getvalue(row, desc, 2)),
+				.last = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull)),
+			.called = DatumGetBool(SPI_getbinval(row, desc, 4, &isnull))};
+			Followed   *f = OidIsValid(b.sequence) ? hash_search(followed, &b.sequence, HASH_FIND, NULL) : NULL;
+
+			if (OidIsValid(b.sequence) && (f == NULL || f->last != b.last || f->called != b.called))
+			{
+				MemoryContext old = MemoryContextSwitchTo(context);
+				Behind	   *copy = palloc(sizeof(Behind));
+
+				*copy = b;
+				found = lappend(found, copy);
+				MemoryContextSwitchTo(old);
+			}
+		}
+		SPI_finish();
+	}
+	commit_transaction();
+	return found;
+}
+
+/*
+ * The row may have moved on, or the name may belong to another sequence, since it was read: then another round is due already. false: its lock is
+ * not to be had at once.
+ */
+static bool
+follow(void *arg)
+{
+	Behind	   *b = arg;
+	SequenceInfo *info;
+	Followed   *f;
+	bool		found;
+	bool		locked;
+
+	(void) hash_search(followed, &b->sequence, HASH_REMOVE, NULL);
+	begin_transaction();
+	locked = ConditionalLockRelationOid(b->sequence, RowExclusiveLock);
+	info = locked ? info_get(b->sequence) : NULL;
+	if (info != NULL && info->replicated && b->last >= info->min && b->last <= info->max)
+		DirectFunctionCall3(setval3_oid, ObjectIdGetDatum(b->sequence), Int64GetDatum(b->last), BoolGetDatum(b->called));
+	commit_transaction();
+	if (!locked)
 		return false;
-	info = info_get(sequence);
-	if (info == NULL || !info->replicated || strcmp(info->name, name) != 0 || strcmp(info->schema, schema) != 0 || last < info->min || last > info->max)
-		return true;
-	DirectFunctionCall3(setval3_oid, ObjectIdGetDatum(sequence), Int64GetDatum(last), BoolGetDatum(called));
-	f = hash_search(followed, &sequence, HASH_ENTER, &found);
-	f->last = last;
-	f->called = called;
+	f = hash_search(followed, &b->sequence, HASH_ENTER, &found);
+	f->last = b->last;
+	f->called = b->called;
 	return true;
 }
 
 static bool
-follow_all(void)
+follow_all(void *arg)
 {
+	MemoryContext context = arg;
 	bool		complete = true;
+	ListCell   *lc;
 
-	begin_transaction();
-	if (!OidIsValid(row_table()))
-	{
-		commit_transaction();
-		return true;
-	}
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT schema, name, last_value, is_called FROM nodedb.sequences", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "nodedb: could not read nodedb.sequences");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-
-		complete &= follow(SPI_getvalue(row, desc, 1), SPI_getvalue(row, desc, 2), DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull)),
-						   DatumGetBool(SPI_getbinval(row, desc, 4, &isnull)));
-	}
-	SPI_finish();
-	commit_transaction();
+	foreach(lc, find_behind(context))
+		complete &= chore(follow, lfirst(lc), context);
 	return complete;
 }
 
@@ -237,8 +296,9 @@ adopt(Oid sequence)
 }
 
 static bool
-adopt_all(MemoryContext context)
+adopt_all(void *arg)
 {
+	MemoryContext context = arg;
 	ListCell   *lc;
 
 	foreach(lc, used_without_row(context))
@@ -250,40 +310,6 @@ adopt_all(MemoryContext context)
 }
 
 /* ---- life ---- */
-
-/* Run one of the chores above; an error is logged, and it is tried again. */
-static bool
-chore(bool (*what) (void *), void *arg, MemoryContext context)
-{
-	volatile bool done = false;
-
-	PG_TRY();
-	{
-		done = what(arg);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	return done;
-}
-
-static bool
-follow_chore(void *arg)
-{
-	return follow_all();
-}
-
-static bool
-adopt_chore(void *arg)
-{
-	return adopt_all((MemoryContext) arg);
-}
 
 static void
 sleep_ms(long ms)
@@ -344,23 +370,34 @@ nodedb_lease_worker_main(Datum arg)
 	{
 		int			n;
 		int			open = 0;
+		bool		worked;
 
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
 		pgstat_report_activity(STATE_RUNNING, "leasing values of sequences");
 		/* Before any lease: a lease would make the row. */
 		if (!adopted)
-			adopted = chore(adopt_chore, context, context);
+			adopted = chore(adopt_all, context, context);
 		n = adopted ? table_asks(asks, ASKS_MAX) : 0;
 		for (int i = 0; i < n; i++)
 			open += !answer(&asks[i], context);
+		worked = n > open;
 		if (table_take_rows_changed() || behind)
-			behind = !chore(follow_chore, NULL, context);
+		{
+			worked |= !behind;
+			behind = !chore(follow_all, context, context);
+		}
 		pgstat_report_activity(STATE_IDLE, NULL);
 
 		retry_ms = open > 0 ? Min(RETRY_LAST_MS, retry_ms * 2) : RETRY_FIRST_MS;
-		/* Nodes that met once should not meet again. */
-		sleep_ms(open > 0 ? retry_ms + MyProcPid % retry_ms : n == ASKS_MAX ? 0 : !adopted || behind ? CHORE_RETRY_MS : IDLE_MS);
+		/*
+		 * A commit waits on the same latch and may have taken the wake-up for a question that was asked meanwhile: sleep only after a round
+		 * that had nothing to do.
+		 */
+		if (!worked)
+			/* Nodes that met once should not meet again. */
+			sleep_ms(open > 0 ? retry_ms + MyProcPid % retry_ms : !adopted || behind ? CHORE_RETRY_MS : IDLE_MS);
 	}
 }
 
