@@ -490,6 +490,8 @@ static NdStatus start(Net *net, const TransportConfig *config, char *error, size
 
 	/* The only poller whose wake-ups were measured; read once, by the first grpc_init() of the process. */
 	setenv("GRPC_POLL_STRATEGY", "epoll1", 0);
+	/* Without it every message received sends a window update at once: a system call here, a wake-up of the peer. */
+	setenv("GRPC_EXPERIMENTS", "flow_control_fixes", 0);
 	transport__log_attach(net);
 	grpc_init();
 	if (!transport__credentials(config, &net->channel_credentials, &net->server_credentials, error, error_len))
