@@ -121,6 +121,12 @@ NdStatus	node_set_token(Node *n, const void *secret, size_t len);
 NdStatus	node_handle_join(Node *n, const uint8_t *request, size_t len, NdBuf *answer);
 
 /* ---- events ---- */
+/*
+ * Commits are told to followers with the next message, at once only to those that wait for one. node_commit_untold(): somebody could be told more;
+ * node_tell_commit() does it. Call it some milliseconds later: how far a replica may lag that nobody waits for. Ticks do it as well.
+ */
+bool		node_commit_untold(const Node *n);
+void		node_tell_commit(Node *n);
 void		node_tick(Node *n);			/* every tick_ms */
 void		node_frame(Node *n, NdNodeId from, const uint8_t *data, size_t len);
 void		node_peer_up(Node *n, NdNodeId peer, uint32_t incarnation);

@@ -453,7 +453,10 @@ static bool propose_forwarded(NodeGroup *g)
 	}
 	taken = propose_some(g, blobs, count, &first, &term, &status);
 	for (uint32_t i = 0; i < taken; i++)
+	{
 		answer(g, g->forwarded[i].from, g->forwarded[i].request, WIRE_ACCEPTED, first + i, term);
+		raft_commit_wanted(g->raft, g->forwarded[i].from);
+	}
 	drop_forwarded(g, taken);
 	if (taken == 0 && g->n_forwarded > 0)
 	{

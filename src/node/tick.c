@@ -159,6 +159,27 @@ static void keepalive(Node *n)
 	}
 }
 
+bool node_commit_untold(const Node *n)
+{
+	for (uint32_t i = 0; n->failed == ND_OK && i < n->n_groups; i++)
+		if (n->groups[i].leads && node__ready(&n->groups[i]) && raft_commit_untold(n->groups[i].raft))
+			return true;
+	return false;
+}
+
+void node_tell_commit(Node *n)
+{
+	for (uint32_t i = 0; n->failed == ND_OK && i < n->n_groups; i++)
+	{
+		NodeGroup  *g = &n->groups[i];
+
+		if (!g->leads || !node__ready(g))
+			continue;
+		raft_tell_commit(g->raft);
+		node__event(g, ND_OK);
+	}
+}
+
 void node_tick(Node *n)
 {
 	n->tick++;

@@ -107,6 +107,7 @@ static void tick_leader(Raft *r)
 		r->heartbeat_wanted = true;
 	if (r->send_retry)
 		r->send_wanted = true;
+	raft_tell_commit(r);
 	if (r->transferee != 0 && ++r->transfer_elapsed >= r->cfg.election_ticks)
 		r->transferee = 0;
 	if (++r->election_elapsed >= r->cfg.election_ticks)

@@ -144,6 +144,7 @@ typedef struct RaftConfig
 	uint32_t	inflight_max;		/* APPENDs in flight per peer */
 	uint64_t	inflight_bytes_max;	/* payload bytes in flight per peer */
 	uint64_t	uncommitted_bytes_max;	/* payload bytes not committed yet: above it raft_propose() says ND_BUSY */
+	bool		lazy_commit;		/* tell a peer of a commit with the next message, at the next tick, or when it waits for it (raft_commit_wanted()) */
 	uint32_t	priority;			/* 0 = ordinary; a higher one waits less for its election */
 	uint64_t	seed;
 } RaftConfig;
@@ -184,6 +185,11 @@ NdStatus	raft_propose_configuration(Raft *r, const RaftConfiguration *next, uint
 NdStatus	raft_read_index(Raft *r, uint64_t context);
 /* Hand leadership to a voter; ND_NOTLEADER, ND_NOTFOUND. Given up after one election timeout. */
 NdStatus	raft_transfer(Raft *r, NdNodeId to);
+/* With lazy_commit: the peer waits for the commit of what is in the log now. */
+void		raft_commit_wanted(Raft *r, NdNodeId peer);
+/* With lazy_commit: is there a peer that has not been told all that it could be? Tell all: the time that they may lag is over. */
+bool		raft_commit_untold(const Raft *r);
+void		raft_tell_commit(Raft *r);
 NdStatus	raft_campaign(Raft *r);		/* start a pre-vote now, e.g. the connection to the leader broke */
 /* The transport lost a peer or a snapshot sent to it failed / finished. */
 NdStatus	raft_peer_unreachable(Raft *r, NdNodeId peer);

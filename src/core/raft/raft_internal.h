@@ -59,6 +59,7 @@ typedef struct RaftPeer
 	uint64_t	match;			/* acknowledged in this term: durable there */
 	uint64_t	next;			/* next entry to send; > match */
 	uint64_t	told_commit;	/* the commit that our last APPEND lets it take */
+	uint64_t	wanted_commit;	/* lazy_commit: it waits for the commit of this entry */
 	uint64_t	snapshot_index;	/* SNAPSHOT: what was announced */
 	uint64_t	acked_round;	/* newest heartbeat round that it answered */
 	bool		active;			/* heard since the last quorum check */
@@ -151,6 +152,7 @@ struct Raft
 	uint64_t	term_start;		/* index of the no-op: an entry of this term is committed when commit reaches it */
 	uint32_t	heartbeat_elapsed;
 	bool		heartbeat_wanted;
+	bool		tell_commit;	/* lazy_commit: tell all peers with the next update */
 	bool		send_wanted;	/* look at the peers when the next update is taken */
 	bool		send_retry;		/* memory or the log's reader said "later": look again at the next tick */
 	NdNodeId	transferee;		/* 0 = no transfer */
@@ -227,6 +229,7 @@ void		raft__install_configuration(Raft *r, const RaftConfiguration *c, const Raf
 void		raft__roll_back_configuration(Raft *r, uint64_t truncated_from);
 bool		raft__configuration_valid(const RaftConfiguration *c);
 RaftPeer   *raft__peer(Raft *r, NdNodeId node);
+void		raft__commit_wanted(Raft *r, RaftPeer *p, uint64_t index);
 uint32_t	raft__quorum(const Raft *r);
 /* The largest value that a quorum of voters has reached: own, and each peer's by get(). */
 uint64_t	raft__quorum_value(const Raft *r, uint64_t own, uint64_t (*get) (const RaftPeer *p));

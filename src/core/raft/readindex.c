@@ -19,6 +19,7 @@
 static void answer(Raft *r, const RaftRead *read, bool lost)
 {
 	RaftMessage m;
+	RaftPeer   *peer;
 
 	if (read->from == r->cfg.self)
 	{
@@ -30,6 +31,8 @@ static void answer(Raft *r, const RaftRead *read, bool lost)
 	m.commit = read->index;
 	m.reject = lost;
 	raft__send(r, &m);
+	if (!lost && (peer = raft__peer(r, read->from)) != NULL)
+		raft__commit_wanted(r, peer, read->index);
 }
 
 static void forget_reads(Raft *r, uint32_t first, uint32_t n)
@@ -64,7 +67,9 @@ void raft__begin_round(Raft *r)
 
 		m.commit = raft__min(r->commit, r->peers[i].match);
 		m.context = r->round;
-		raft__send(r, &m);		/* a lost one is healed by the next heartbeat, which confirms this round too */
+		raft__send(r, &m);		/* a lost one is healed by the next heartbeat, which confirms this round and tells the commit too */
+		if (r->cfg.lazy_commit)
+			r->peers[i].told_commit = raft__max(r->peers[i].told_commit, m.commit);
 	}
 	for (uint32_t i = r->n_reads; i > 0 && r->reads[i - 1].round == 0 && term_committed(r); i--)
 	{

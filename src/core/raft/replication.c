@@ -22,6 +22,7 @@ void raft__peer_start(Raft *r, RaftPeer *p)
 	p->match = 0;
 	p->next = r->log.last + 1;
 	p->told_commit = 0;
+	p->wanted_commit = 0;
 	p->snapshot_index = 0;
 	p->acked_round = 0;
 	p->active = false;
@@ -220,6 +221,48 @@ static void send_snapshot(Raft *r, RaftPeer *p)
 	r->snapshot_peer = p->node;
 }
 
+/*
+ * Is an APPEND due that only tells of a commit? It costs a message, its answer and three wake-ups, and the next APPEND would say the same: so with
+ * lazy_commit only a peer that waits for an entry hears of it at once. The first commit of a term and configurations do not wait either: others act on them.
+ */
+static bool commit_due(const Raft *r, const RaftPeer *p)
+{
+	uint64_t	known = raft__min(r->commit, p->match);
+
+	if (known <= p->told_commit || p->match + 1 < r->log.first)
+		return false;
+	return !r->cfg.lazy_commit || r->tell_commit || p->told_commit < p->wanted_commit || p->told_commit < r->term_start ||
+		(p->told_commit < r->config.index && r->config.index <= known);
+}
+
+void raft_commit_wanted(Raft *r, NdNodeId peer)
+{
+	RaftPeer   *p = raft__peer(r, peer);
+
+	if (r->state == RAFT_LEADER && p != NULL)
+		raft__commit_wanted(r, p, r->log.last);
+}
+
+void raft__commit_wanted(Raft *r, RaftPeer *p, uint64_t index)
+{
+	p->wanted_commit = raft__max(p->wanted_commit, index);
+	r->send_wanted = r->send_wanted || commit_due(r, p);
+}
+
+bool raft_commit_untold(const Raft *r)
+{
+	for (uint32_t i = 0; r->state == RAFT_LEADER && r->frozen == NULL && i < r->n_peers; i++)
+		if (r->peers[i].state != PEER_SNAPSHOT && raft__min(r->commit, r->peers[i].match) > r->peers[i].told_commit)
+			return true;
+	return false;
+}
+
+void raft_tell_commit(Raft *r)
+{
+	if (raft_commit_untold(r))
+		r->tell_commit = r->send_wanted = true;
+}
+
 /* All that can go to the peers now. */
 void raft__replicate(Raft *r)
 {
@@ -249,9 +292,10 @@ void raft__replicate(Raft *r)
 		}
 		if (r->frozen == NULL && p->check && send_append(r, p, p->next - 1, false))
 			p->check = false;
-		if (r->frozen == NULL && raft__min(r->commit, p->match) > p->told_commit && p->match + 1 >= r->log.first)
+		if (r->frozen == NULL && commit_due(r, p))
 			send_append(r, p, p->match, false);
 	}
+	r->tell_commit = false;
 }
 
 /* ---- commit ---- */
@@ -290,6 +334,7 @@ static void leave_if_removed(Raft *r)
 
 	if (r->self_voter || r->config.index > r->commit)
 		return;
+	r->tell_commit = true;
 	raft__replicate(r);
 	for (uint32_t i = 0; i < r->n_peers; i++)
 		if (r->peers[i].voter && (best == NULL || r->peers[i].match > best->match))

@@ -400,6 +400,7 @@ loop(void)
 	uint64		next_tick = monotonic_ms() + TICK_MS;
 	uint64		next_status = 0;
 	uint64		next_durable = 0;
+	uint64		tell_commit = 0;
 	MemoryContext message_context = AllocSetContextCreate(TopMemoryContext, "nodedb raft worker", ALLOCSET_DEFAULT_SIZES);
 
 	MemoryContextSwitchTo(message_context);
@@ -411,6 +412,8 @@ loop(void)
 
 		if (rw.ring_full)
 			timeout = Min(timeout, 1);
+		if (tell_commit != 0)
+			timeout = Min(timeout, tell_commit > now ? (long) (tell_commit - now) : 0);
 		if (set_transport != rw.transport_number)
 		{
 			FreeWaitEventSet(set);
@@ -445,8 +448,14 @@ loop(void)
 		if (rw.node == NULL)
 			continue;
 		rw.ring_full = false;
+		if (tell_commit != 0 && now >= tell_commit)
+			node_tell_commit(rw.node);
 		for (int i = 0; i < 16 && node_work(rw.node); i++)
 			;
+		if (!node_commit_untold(rw.node))
+			tell_commit = 0;
+		else if (tell_commit == 0 || now >= tell_commit)
+			tell_commit = now + COMMIT_LAG_MS;
 		if (now >= next_durable)
 		{
 			next_durable = now + 1000;

@@ -7,6 +7,7 @@
 #include "../shmem.h"
 
 #define TICK_MS 20
+#define COMMIT_LAG_MS 2			/* how long a follower that waits for nothing may not know of a commit when no other message goes there */
 /* Some 60 MB of memory per group and 10 MB per checkpoint: transactions may lag by 100,000 others before they abort for that. */
 #define CERTIFIER_KEYS_MAX 500000
 #define CERTIFIER_IDS_MAX 250000
