@@ -5,6 +5,9 @@
  * when the job has finished. The thread touches nothing but the job: it calls pwrite and fdatasync, no allocator, no PostgreSQL. All
  * signals are blocked in it, so that PostgreSQL's handlers run in the main thread only.
  * The job's fields are the main thread's until `running` is set under the mutex, and again once `running` is clear.
+ *
+ * A disk that syncs faster than two threads can be woken gets its jobs on the caller's thread: the smoothed time of recent jobs decides, and one
+ * slow job counts more than many fast ones, so that a disk which stalls holds up the caller once.
  */
 #include "vfs.h"
 
@@ -17,9 +20,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ZERO_BYTES (64 * 1024)
+#define INLINE_US 100			/* about what the way to the helper thread and back costs when processors are busy */
+#define SMOOTHING 16
 
 struct VfsFile
 {
@@ -42,6 +48,8 @@ typedef struct PosixVfs
 	const VfsWrite *writes;
 	uint32_t	n_writes;
 	NdStatus	status;
+	uint64_t	took_us;		/* the last one */
+	uint64_t	smooth_us;		/* main thread: of recent jobs, times SMOOTHING */
 } PosixVfs;
 
 static NdStatus status_of(int error)
@@ -103,6 +111,31 @@ static NdStatus run_job(const VfsWrite *writes, uint32_t n)
 	return ND_OK;
 }
 
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+static void run_timed(PosixVfs *p)
+{
+	uint64_t	began = now_us();
+
+	p->status = run_job(p->writes, p->n_writes);
+	p->took_us = now_us() - began;
+}
+
+static void report(PosixVfs *p)
+{
+	uint64_t	one = 1;
+
+	/* cannot block: poll() empties the counter before the next job */
+	if (write(p->event_fd, &one, sizeof(one)) != sizeof(one))
+		p->status = ND_IO;
+}
+
 static void *helper_main(void *arg)
 {
 	PosixVfs   *p = arg;
@@ -110,20 +143,16 @@ static void *helper_main(void *arg)
 	pthread_mutex_lock(&p->mutex);
 	for (;;)
 	{
-		uint64_t	one = 1;
-
 		while (!p->running && !p->stop)
 			pthread_cond_wait(&p->work, &p->mutex);
 		if (!p->running)
 			break;
 		pthread_mutex_unlock(&p->mutex);
-		p->status = run_job(p->writes, p->n_writes);
+		run_timed(p);
 		pthread_mutex_lock(&p->mutex);
 		p->running = false;
 		pthread_cond_broadcast(&p->work);
-		/* cannot block: poll() empties the counter before the next job */
-		if (write(p->event_fd, &one, sizeof(one)) != sizeof(one))
-			p->status = ND_IO;
+		report(p);
 	}
 	pthread_mutex_unlock(&p->mutex);
 	return NULL;
@@ -318,6 +347,12 @@ static NdStatus posix_submit(Vfs *v, const VfsWrite *writes, uint32_t n)
 	p->writes = writes;
 	p->n_writes = n;
 	p->pending = true;
+	if (p->smooth_us < INLINE_US * SMOOTHING)
+	{
+		run_timed(p);
+		report(p);
+		return ND_OK;
+	}
 	pthread_mutex_lock(&p->mutex);
 	p->running = true;
 	pthread_cond_broadcast(&p->work);
@@ -341,6 +376,7 @@ static bool posix_poll(Vfs *v, NdStatus *status)
 		return false;
 	*status = p->status;
 	p->pending = false;
+	p->smooth_us = p->smooth_us - p->smooth_us / SMOOTHING + p->took_us;
 	if (read(p->event_fd, &count, sizeof(count)) != sizeof(count))
 		*status = ND_IO;
 	return true;
@@ -387,6 +423,7 @@ NdStatus vfs_posix_create(Vfs **out)
 	if (p == NULL)
 		return ND_NOMEM;
 	p->vfs.ops = &posix_ops;
+	p->smooth_us = INLINE_US * SMOOTHING;	/* no job yet: the helper's */
 	p->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (p->event_fd < 0)
 	{

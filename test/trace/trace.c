@@ -6,11 +6,12 @@
  *
  * A file holds comments (#), commands (> ...) and behind each command its output. One file is one test. Commands:
  *
- *     cluster N [election=10 heartbeat=1 append_bytes=1024 inflight=8 inflight_bytes=4096 seed=1]   nodes 1..N, voters of each other
+ *     cluster N [election=10 heartbeat=1 append_bytes=1024 inflight=8 inflight_bytes=4096 lazy_commit=0 seed=1]   nodes 1..N, voters of each other
  *     start I | crash I | campaign I | stand I        stand: as after a transfer when it knows a leader
  *     tick I N | run N                                run: ticks of all nodes, the network running
  *     pump | deliver A B | drop A B | double A B | reverse       0 is any node for drop
  *     cut A B | isolate I | heal
+ *     wanted I PEER | tell I                          raft_commit_wanted(), raft_tell_commit()
  *     propose I TEXT [COUNT] | config I 1v 2v 3l | transfer I TO | read I CONTEXT | unreachable I PEER
  *     autoflush I on|off | flush I | persisted I INDEX TERM
  *     probe I FROM TERM PREV PREV_TERM COMMIT         an APPEND without entries, made by hand
@@ -186,6 +187,8 @@ static void new_cluster(uint32_t n, char *options)
 			h->config.inflight_max = v;
 		else if (strncmp(o, "inflight_bytes=", 15) == 0)
 			h->config.inflight_bytes_max = v;
+		else if (strncmp(o, "lazy_commit=", 12) == 0)
+			h->config.lazy_commit = v != 0;
 		else if (strncmp(o, "seed=", 5) == 0)
 			h->config.seed = v;
 		else
@@ -311,6 +314,10 @@ static bool command(const char *name, NdNodeId a, char *rest)
 		said(raft_transfer(h->nodes[a].raft, b));
 	else if (IS("read"))
 		said(raft_read_index(h->nodes[a].raft, b));
+	else if (IS("wanted"))
+		raft_commit_wanted(h->nodes[a].raft, b);
+	else if (IS("tell"))
+		raft_tell_commit(h->nodes[a].raft);
 	else if (IS("unreachable"))
 		said(raft_peer_unreachable(h->nodes[a].raft, b));
 	else if (IS("autoflush"))
