@@ -120,7 +120,7 @@ static NdStatus start_group(Node *n, NodeGroup *g, NdGroupId id, RaftRestore *re
 	RaftConfig	config = {
 		.group = id, .self = n->config.self,
 		.election_ticks = n->config.election_ticks, .heartbeat_ticks = n->config.heartbeat_ticks,
-		.lazy_commit = true,
+		.frugal = true,
 		.append_bytes_max = n->config.append_bytes_max, .inflight_max = n->config.inflight_max,
 		.inflight_bytes_max = n->config.inflight_bytes_max, .uncommitted_bytes_max = n->config.uncommitted_bytes_max,
 	};

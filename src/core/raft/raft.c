@@ -108,6 +108,7 @@ static void tick_leader(Raft *r)
 	if (r->send_retry)
 		r->send_wanted = true;
 	raft_tell_commit(r);
+	raft__age_rounds(r);
 	if (r->transferee != 0 && ++r->transfer_elapsed >= r->cfg.election_ticks)
 		r->transferee = 0;
 	if (++r->election_elapsed >= r->cfg.election_ticks)

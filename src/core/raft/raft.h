@@ -144,7 +144,8 @@ typedef struct RaftConfig
 	uint32_t	inflight_max;		/* APPENDs in flight per peer */
 	uint64_t	inflight_bytes_max;	/* payload bytes in flight per peer */
 	uint64_t	uncommitted_bytes_max;	/* payload bytes not committed yet: above it raft_propose() says ND_BUSY */
-	bool		lazy_commit;		/* tell a peer of a commit with the next message, at the next tick, or when it waits for it (raft_commit_wanted()) */
+	bool		frugal;			/* fewer messages: commits are told with the next message, at the next tick, or to who waits for one (raft_commit_wanted());
+								 * a round for reads goes to just a quorum, to all at the next tick */
 	uint32_t	priority;			/* 0 = ordinary; a higher one waits less for its election */
 	uint64_t	seed;
 } RaftConfig;
@@ -185,9 +186,9 @@ NdStatus	raft_propose_configuration(Raft *r, const RaftConfiguration *next, uint
 NdStatus	raft_read_index(Raft *r, uint64_t context);
 /* Hand leadership to a voter; ND_NOTLEADER, ND_NOTFOUND. Given up after one election timeout. */
 NdStatus	raft_transfer(Raft *r, NdNodeId to);
-/* With lazy_commit: the peer waits for the commit of what is in the log now. */
+/* With frugal: the peer waits for the commit of what is in the log now. */
 void		raft_commit_wanted(Raft *r, NdNodeId peer);
-/* With lazy_commit: is there a peer that has not been told all that it could be? Tell all: the time that they may lag is over. */
+/* With frugal: is there a peer that has not been told all that it could be? Tell all: the time that they may lag is over. */
 bool		raft_commit_untold(const Raft *r);
 void		raft_tell_commit(Raft *r);
 NdStatus	raft_campaign(Raft *r);		/* start a pre-vote now, e.g. the connection to the leader broke */

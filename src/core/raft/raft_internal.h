@@ -59,9 +59,10 @@ typedef struct RaftPeer
 	uint64_t	match;			/* acknowledged in this term: durable there */
 	uint64_t	next;			/* next entry to send; > match */
 	uint64_t	told_commit;	/* the commit that our last APPEND lets it take */
-	uint64_t	wanted_commit;	/* lazy_commit: it waits for the commit of this entry */
+	uint64_t	wanted_commit;	/* frugal: it waits for the commit of this entry */
 	uint64_t	snapshot_index;	/* SNAPSHOT: what was announced */
 	uint64_t	acked_round;	/* newest heartbeat round that it answered */
+	bool		in_round;		/* scratch: chosen for a round */
 	bool		active;			/* heard since the last quorum check */
 	bool		paused;			/* PROBE: one is under way, wait for an answer or a heartbeat's */
 	RaftInflight probe;			/* PROBE: what went with the last one */
@@ -152,7 +153,7 @@ struct Raft
 	uint64_t	term_start;		/* index of the no-op: an entry of this term is committed when commit reaches it */
 	uint32_t	heartbeat_elapsed;
 	bool		heartbeat_wanted;
-	bool		tell_commit;	/* lazy_commit: tell all peers with the next update */
+	bool		tell_commit;	/* frugal: tell all peers with the next update */
 	bool		send_wanted;	/* look at the peers when the next update is taken */
 	bool		send_retry;		/* memory or the log's reader said "later": look again at the next tick */
 	NdNodeId	transferee;		/* 0 = no transfer */
@@ -272,6 +273,7 @@ void		raft__begin_round(Raft *r);
 void		raft__confirm_reads(Raft *r);
 void		raft__lose_reads(Raft *r);
 void		raft__age_reads(Raft *r);
+void		raft__age_rounds(Raft *r);
 void		raft__handle_read_index(Raft *r, const RaftMessage *m);
 void		raft__handle_read_index_reply(Raft *r, const RaftMessage *m);
 

@@ -223,7 +223,7 @@ static void send_snapshot(Raft *r, RaftPeer *p)
 
 /*
  * Is an APPEND due that only tells of a commit? It costs a message, its answer and three wake-ups, and the next APPEND would say the same: so with
- * lazy_commit only a peer that waits for an entry hears of it at once. The first commit of a term and configurations do not wait either: others act on them.
+ * frugal only a peer that waits for an entry hears of it at once. The first commit of a term and configurations do not wait either: others act on them.
  */
 static bool commit_due(const Raft *r, const RaftPeer *p)
 {
@@ -231,7 +231,7 @@ static bool commit_due(const Raft *r, const RaftPeer *p)
 
 	if (known <= p->told_commit || p->match + 1 < r->log.first)
 		return false;
-	return !r->cfg.lazy_commit || r->tell_commit || p->told_commit < p->wanted_commit || p->told_commit < r->term_start ||
+	return !r->cfg.frugal || r->tell_commit || p->told_commit < p->wanted_commit || p->told_commit < r->term_start ||
 		(p->told_commit < r->config.index && r->config.index <= known);
 }
 
