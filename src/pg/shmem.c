@@ -97,6 +97,7 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->turn, 1);
 		pg_atomic_init_u64(&s->tickets_end, 1);
 		pg_atomic_init_u64(&s->applier_ticket, 0);
+		pg_atomic_init_u32(&s->guard_asleep, 0);
 		pg_atomic_init_u64(&s->applier_committing, 0);
 		pg_atomic_init_u32(&s->find_state, 0);
 		pg_atomic_init_u64(&s->commits_local, 0);

@@ -182,6 +182,7 @@ typedef struct NodedbShared
 	int			guard_pid;		/* likewise */
 	Latch	   *applier_latch;
 	Latch	   *guard_latch;
+	pg_atomic_uint32 guard_asleep;	/* guard: it looks only when the applier wakes it */
 	bool		ledger_ready;	/* applier: watermarks are loaded from the ledger */
 
 	pg_atomic_uint32 queue_head;	/* slot number + 1 of the newest request; 0 = empty */

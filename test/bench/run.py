@@ -6,23 +6,30 @@ Three systems stand at the same time, one works at a time, in turns (A B C A B C
     sync      streaming replication: primary and two standbys, synchronous_standby_names = 'ANY 1 (...)', synchronous_commit = on
     nodedb    three nodes; the load is on the leader of the data group, then ("nodedb-f") on a follower,
               then ("nodedb-l") on the leader again, with nodedb.read_consistency = local: what strong reads cost
-Work: pgbench -N (updates without the hot rows) with 1 and with 16 clients, and -S (reads) with 16. Medians over the rounds, and their
-ratio to plain. Everything shares the machine's processors and its one disk: ratios count, absolute figures do not.
+Work: pgbench -N (updates without the hot rows) with 1 and with 16 clients, and -S (reads) with 16. Writes run on the disk as it is and once more
+as if each fsync took a millisecond longer, for all servers alike (slowdisk.c): a commit waits for one fsync here and for two in a row with streaming
+replication, which shows on disks that are slower than this machine's may be. Medians over the rounds, and their ratio to plain. Everything shares the machine's processors and its one disk: ratios count, absolute figures do not.
 """
 import argparse
 import os
 import re
 import statistics
-import subprocess
+import struct
 import sys
 import tempfile
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 import cluster  # noqa: E402
 import pq  # noqa: E402
 
-WORK = (("-N, 1 client", ["-N", "-c", "1"]), ("-N, 16 clients", ["-N", "-c", "16", "-j", "2"]), ("-S, 16 clients", ["-S", "-c", "16", "-j", "2"]))
+ONE = ["-N", "-c", "1"]
+MANY = ["-N", "-c", "16", "-j", "2"]
+SLOW_US = 1000
+# name, microseconds added to an fsync, what pgbench does
+WORK = (("-N, 1 client", 0, ONE), ("-N, 16 clients", 0, MANY), ("-S, 16 clients", 0, ["-S", "-c", "16", "-j", "2"]),
+		("-N, 1, slow disk", SLOW_US, ONE), ("-N, 16, slow disk", SLOW_US, MANY))
 STANDBY_CONF = """
 primary_conninfo = 'host=127.0.0.1 port={primary} user=postgres application_name=standby{number}'
 """
@@ -107,9 +114,40 @@ class Nodedb:
 		self.cluster.down()
 
 
+class Disk:
+	"""The disk under all servers, as slow as wanted (slowdisk.c)."""
+
+	def __init__(self, directory):
+		self.path = os.path.join(directory, "fsync_us")
+		library = os.path.join(directory, "slowdisk.so")
+		cluster.run("gcc", "-O2", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, os.path.join(os.path.dirname(os.path.realpath(__file__)), "slowdisk.c"), "-ldl")
+		self.add(0)
+		os.environ["NODEDB_SLOWDISK"] = self.path
+		os.environ["LD_PRELOAD"] = library
+
+	def add(self, microseconds):
+		# in place: the servers have it mapped
+		with open(self.path, "r+b" if os.path.exists(self.path) else "wb") as file:
+			file.write(struct.pack("=I", microseconds))
+
+	def fsync_us(self):
+		"""What an fsync costs here: the median of some."""
+		path = os.path.join(os.path.dirname(self.path), "probe")
+		taken = []
+		with open(path, "wb") as file:
+			for _ in range(200):
+				file.write(b"x" * 512)
+				file.flush()
+				began = time.monotonic()
+				os.fdatasync(file.fileno())
+				taken.append(time.monotonic() - began)
+		os.unlink(path)
+		return statistics.median(taken) * 1e6
+
+
 def table(results, names):
 	lines = ["%-18s" % "tps (ratio)" + "".join("%20s" % name for name in names)]
-	for work, _ in WORK:
+	for work, _, _ in WORK:
 		base = statistics.median(results[work]["plain"])
 		cells = []
 		for name in names:
@@ -130,23 +168,27 @@ def main():
 	directory = tempfile.mkdtemp(prefix="nodedb-bench-")
 	os.chmod(directory, 0o755)
 	systems = []
+	disk = Disk(directory)
 	try:
 		for kind in (Plain, Sync, Nodedb):
 			systems.append(kind(directory))
 			pgbench(next(iter(systems[-1].dsns().values())), "-i", "-q", "-s", str(options.scale))
 			print("%s is ready" % systems[-1].name, flush=True)
-		results = {work: {} for work, _ in WORK}
+		results = {work: {} for work, _, _ in WORK}
 		for round_number in range(options.rounds):
-			for work, arguments in WORK:
+			for work, extra_us, arguments in WORK:
 				for system in systems:
 					for name, dsn in system.dsns().items():
+						disk.add(0)
 						system.settle()
+						disk.add(extra_us)
 						out = pgbench(dsn, "-n", "-T", str(options.seconds), "--max-tries=100", *arguments)
 						tps = float(re.search(r"^tps = ([0-9.]+)", out, re.M).group(1))
 						results[work].setdefault(name, []).append(tps)
 						print("round %d  %-16s %-9s %8.0f tps" % (round_number + 1, work, name, tps), flush=True)
 		text = table(results, list(results[WORK[0][0]]))
-		print("\nmedians of %d rounds of %d s, scale %d, %d processors\n%s" % (options.rounds, options.seconds, options.scale, os.cpu_count(), text))
+		print("\nmedians of %d rounds of %d s, scale %d, %d processors, an fsync takes %.0f us, on the slow disk %d us more\n%s" %
+			  (options.rounds, options.seconds, options.scale, os.cpu_count(), disk.fsync_us(), SLOW_US, text))
 		os.makedirs(os.path.dirname(options.output) or ".", exist_ok=True)
 		with open(options.output, "w") as out:
 			out.write(text + "\n")

@@ -474,12 +474,10 @@ nodedb_applier_main(Datum arg)
 			ResetLatch(MyLatch);
 			continue;
 		}
-		if (pg_atomic_read_u64(&s->applier_ticket) == 0)
-		{
-			pg_atomic_write_u64(&s->applier_ticket, first);
-			nodedb_wake(&s->guard_latch);
-		}
 		pg_atomic_write_u64(&s->applier_ticket, first);
+		pg_memory_barrier();	/* the guard says that it sleeps before it looks at the ticket for the last time */
+		if (pg_atomic_read_u32(&s->guard_asleep) != 0)
+			nodedb_wake(&s->guard_latch);
 
 		apply_or_recover(first, n, loop_context);
 		if (TimestampDifferenceExceeds(pruned, GetCurrentTimestamp(), PRUNE_EVERY_MS * 4))

@@ -31,6 +31,7 @@
 
 #define POLL_MS 5
 #define IDLE_MS 100
+#define ATTENTIVE_POLLS 20		/* after the applier's last work seen: being woken for each entry would cost more than looking */
 #define DEMOTE_MS 1000
 #define READER_GRACE_MS 2000
 #define TERMINATE_MS 2000
@@ -147,8 +148,8 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	(void) SendProcSignal(pid, PROCSIG_CATCHUP_INTERRUPT, proc->backendId);
 }
 
-/* Is the applier waiting for a lock, and whose? Returns true while it waits. */
-static bool
+/* Is the applier waiting for a lock, and whose? */
+static void
 free_applier(void)
 {
 	int			applier = nodedb_shared->applier_pid;
@@ -156,7 +157,7 @@ free_applier(void)
 	BlockedProcsData *blocked;
 
 	if (proc == NULL || proc->waitLock == NULL)
-		return false;
+		return;
 	blocked = GetBlockerStatusData(applier);
 	for (int i = 0; i < blocked->nprocs; i++)
 	{
@@ -191,7 +192,6 @@ free_applier(void)
 				 l->locktag.locktag_type != LOCKTAG_RELATION || (l->holdMask & ~(LOCKBIT_ON(AccessShareLock) | LOCKBIT_ON(RowShareLock))) != 0);
 		}
 	}
-	return true;
 }
 
 /* ---- durability ---- */
@@ -243,6 +243,7 @@ static void
 at_exit(int code, Datum arg)
 {
 	nodedb_shared->guard_latch = NULL;
+	pg_atomic_write_u32(&nodedb_shared->guard_asleep, 0);
 	worker_leave(&nodedb_shared->guard_pid);
 }
 
@@ -250,6 +251,7 @@ void
 nodedb_guard_main(Datum arg)
 {
 	MemoryContext context;
+	int			attentive = 0;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
@@ -265,7 +267,7 @@ nodedb_guard_main(Datum arg)
 
 	while (!ShutdownRequestPending)
 	{
-		bool		blocked;
+		bool		sleep;
 		bool		busy = pg_atomic_read_u64(&nodedb_shared->applier_ticket) != 0;
 
 		if (ConfigReloadPending)
@@ -274,11 +276,25 @@ nodedb_guard_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		MemoryContextReset(context);
-		blocked = busy && free_applier();
+		if (busy)
+		{
+			free_applier();
+			attentive = ATTENTIVE_POLLS;
+		}
 		follow_durability();
-		/* The applier sets this latch when it begins work after a pause. */
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, blocked || busy ? POLL_MS : IDLE_MS, PG_WAIT_EXTENSION);
+		sleep = attentive == 0;
+		if (sleep)
+		{
+			pg_atomic_write_u32(&nodedb_shared->guard_asleep, 1);
+			pg_memory_barrier();
+			sleep = pg_atomic_read_u64(&nodedb_shared->applier_ticket) == 0;
+		}
+		else
+			attentive--;
+		if (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep ? IDLE_MS : POLL_MS, PG_WAIT_EXTENSION) & WL_LATCH_SET)
+			attentive = ATTENTIVE_POLLS;
 		ResetLatch(MyLatch);
+		pg_atomic_write_u32(&nodedb_shared->guard_asleep, 0);
 		CHECK_FOR_INTERRUPTS();
 	}
 	proc_exit(0);
