@@ -542,6 +542,7 @@ NdStatus transport_grpc_create(const TransportConfig *config, const TransportCal
 	net->incarnation = config->incarnation;
 	net->send_queue_bytes_max = config->send_queue_bytes_max > 0 ? config->send_queue_bytes_max : SEND_QUEUE_DEFAULT_BYTES;
 	net->receive_queue_bytes_max = config->receive_queue_bytes_max > 0 ? config->receive_queue_bytes_max : RECEIVE_QUEUE_DEFAULT_BYTES;
+	net->drain_ms = config->drain_ms > 0 ? config->drain_ms : DRAIN_DEFAULT_MS;
 	net->keepalive_ms = config->keepalive_ms > 0 ? config->keepalive_ms : KEEPALIVE_DEFAULT_MS;
 	net->tls = config->tls_cert_file != NULL;
 	net->bell_tag = (Tag) {TAG_BELL, NULL};

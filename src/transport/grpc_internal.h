@@ -45,7 +45,7 @@
 #define REFUSAL_QUIET_MS 10000		/* one line per address and reason in this time */
 #define REFUSALS_KEPT 64
 #define LOG_LINES_MAX 256			/* lines of gRPC's own log waiting for poll() */
-#define DRAIN_MS 40					/* destroy: time for queued frames to leave */
+#define DRAIN_DEFAULT_MS 100		/* destroy: time for queued frames to arrive */
 #define STOP_MS 2000				/* destroy: after this the threads are left behind */
 
 typedef struct Net Net;
@@ -133,10 +133,11 @@ typedef enum TagKind
 	TAG_ACCEPT_STREAM,
 	TAG_ACCEPT_REQUEST,
 	TAG_REFUSED,				/* Refusal */
-	TAG_STREAM_OPEN,			/* Stream, all five */
+	TAG_STREAM_OPEN,			/* Stream, all of these */
 	TAG_STREAM_READ,
 	TAG_STREAM_SENT,
 	TAG_STREAM_END,
+	TAG_STREAM_FINISHED,
 	TAG_ASKED_DONE,				/* AskedRequest */
 	TAG_SERVED_CLOSED,			/* ServedRequest */
 	TAG_SERVED_SENT
@@ -211,6 +212,7 @@ struct Stream						/* network thread only */
 	bool		dialled;
 	bool		paused;			/* not read until the driver has caught up */
 	bool		sending;
+	bool		finishing;		/* said that nothing more comes */
 	bool		greet;			/* dialled: the first message is due, even without a frame */
 	unsigned	ops;			/* batches with gRPC */
 	uint32_t	incarnation;
@@ -229,6 +231,7 @@ struct Stream						/* network thread only */
 	Tag			tag_read;
 	Tag			tag_sent;
 	Tag			tag_end;
+	Tag			tag_finished;
 };
 
 void		transport__stream_accept_next(Net *net);
@@ -238,7 +241,7 @@ void		transport__stream_timers(Net *net, int64_t now, int64_t *next);
 void		transport__peer_set(Net *net, Peer *peer, const char *address);
 void		transport__peer_remove(Net *net, Peer *peer);
 void		transport__peers_look(Net *net);		/* the doorbell rang: send, and go on reading */
-bool		transport__peers_drained(Net *net);
+bool		transport__streams_finished(Net *net);
 void		transport__streams_cancel(Net *net);
 
 /* ---- requests (grpc_request.c) ---- */
@@ -321,6 +324,7 @@ struct Net
 	uint64_t	send_queue_bytes_max;
 	uint64_t	receive_queue_bytes_max;
 	uint32_t	keepalive_ms;
+	uint32_t	drain_ms;
 	bool		tls;
 	grpc_channel_credentials *channel_credentials;
 	grpc_server_credentials *server_credentials;

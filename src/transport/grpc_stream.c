@@ -111,7 +111,7 @@ static void stream_send(Stream *s)
 	OutFrame   *frames;
 	size_t		bytes;
 
-	if (s->state != STREAM_UP || s->sending)
+	if (s->state != STREAM_UP || s->sending || s->finishing)
 		return;
 	frames = out_take(s->peer, &bytes);
 	if (frames == NULL && !s->greet)
@@ -234,6 +234,7 @@ static Stream *stream_new(Net *net, Peer *peer, bool dialled)
 	s->tag_read = (Tag) {TAG_STREAM_READ, s};
 	s->tag_sent = (Tag) {TAG_STREAM_SENT, s};
 	s->tag_end = (Tag) {TAG_STREAM_END, s};
+	s->tag_finished = (Tag) {TAG_STREAM_FINISHED, s};
 	s->next = net->streams;
 	s->link = &net->streams;
 	if (s->next != NULL)
@@ -468,6 +469,8 @@ void transport__stream_event(Net *net, Stream *s, TagKind kind, bool ok)
 		case TAG_STREAM_SENT:
 			stream_has_sent(s, ok);
 			break;
+		case TAG_STREAM_FINISHED:
+			break;
 		default:
 			stream_ended(net, s);
 			break;
@@ -632,19 +635,37 @@ void transport__peers_look(Net *net)
 	}
 }
 
-bool transport__peers_drained(Net *net)
+/*
+ * Say that nothing more comes. Unlike a cancelled call, one that ends like this delivers first what is on its way; the other side then ends it, and
+ * ours with it.
+ */
+static void stream_finish(Stream *s)
 {
-	for (Peer *peer = net->peers; peer != NULL; peer = peer->net_next)
-	{
-		bool		idle;
+	grpc_op		op;
+	bool		idle;
 
-		pthread_mutex_lock(&peer->lock);
-		idle = peer->out_bytes == 0;
-		pthread_mutex_unlock(&peer->lock);
-		if (!idle)
-			return false;
-	}
-	return true;
+	pthread_mutex_lock(&s->peer->lock);
+	idle = s->peer->out_bytes == 0;
+	pthread_mutex_unlock(&s->peer->lock);
+	if (s->finishing || !idle || s->sending)
+		return;
+	s->finishing = true;
+	memset(&op, 0, sizeof op);
+	op.op = s->dialled ? GRPC_OP_SEND_CLOSE_FROM_CLIENT : GRPC_OP_SEND_STATUS_FROM_SERVER;
+	start(s, &op, 1, &s->tag_finished);
+}
+
+bool transport__streams_finished(Net *net)
+{
+	bool		finished = true;
+
+	for (Peer *peer = net->peers; peer != NULL; peer = peer->net_next)
+		if (peer->active != NULL)
+		{
+			stream_finish(peer->active);
+			finished = false;
+		}
+	return finished;
 }
 
 void transport__stream_timers(Net *net, int64_t now, int64_t *next)

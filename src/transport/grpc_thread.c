@@ -258,7 +258,7 @@ static void run_commands(Net *net)
 				break;
 			default:
 				net->stopping = true;
-				net->stop_at = transport__now_ms() + DRAIN_MS;
+				net->stop_at = transport__now_ms() + net->drain_ms;
 				break;
 		}
 		nd_free(item);
@@ -298,6 +298,7 @@ static void handle(Net *net, const Tag *tag, bool ok)
 		case TAG_STREAM_READ:
 		case TAG_STREAM_SENT:
 		case TAG_STREAM_END:
+		case TAG_STREAM_FINISHED:
 			transport__stream_event(net, tag->object, tag->kind, ok);
 			break;
 		case TAG_ASKED_DONE:
@@ -321,12 +322,12 @@ static bool all_returned(const Net *net)
 	return true;
 }
 
-/* Let frames leave for a moment, cancel, wait until everything has come back, close the queue. */
+/* Let frames arrive for a moment, cancel, wait until everything has come back, close the queue. */
 static void stop_step(Net *net, int64_t now, int64_t *next)
 {
 	if (!net->cancelled)
 	{
-		if (now < net->stop_at && !transport__peers_drained(net))
+		if (now < net->stop_at && !transport__streams_finished(net))
 		{
 			*next = net->stop_at;
 			return;

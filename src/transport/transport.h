@@ -44,6 +44,7 @@ typedef struct TransportConfig
 	uint64_t	send_queue_bytes_max;	/* per peer; above it send says ND_BUSY */
 	uint64_t	receive_queue_bytes_max;	/* not yet polled; above it the stream is not read */
 	uint32_t	keepalive_ms;
+	uint32_t	drain_ms;		/* destroy: how long frames that were taken may need to arrive; 0: 100 */
 } TransportConfig;
 
 typedef struct Transport Transport;
@@ -58,7 +59,7 @@ typedef struct TransportOps
 	NdStatus	(*answer)(Transport *t, uint64_t request_id, const uint8_t *data, size_t len);
 	int			(*fd)(Transport *t);		/* readable when poll has work; -1: none (loopback) */
 	void		(*poll)(Transport *t);		/* run callbacks for all that has come */
-	void		(*destroy)(Transport *t);	/* orderly, bounded to about 100 ms */
+	void		(*destroy)(Transport *t);	/* orderly: frames that were taken arrive at peers that read, within drain_ms and some 50 ms */
 } TransportOps;
 
 struct Transport

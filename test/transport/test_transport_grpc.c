@@ -168,7 +168,7 @@ static void reset_nodes(void)
 		ports[i] = free_port();
 		snprintf(nodes[i].address, sizeof nodes[i].address, "127.0.0.1:%u", ports[i]);
 		nodes[i].config = (TransportConfig) {.cluster_id = CLUSTER, .self = i + 1, .incarnation = 1, .listen = nodes[i].address,
-			.send_queue_bytes_max = 8u << 20, .receive_queue_bytes_max = 8u << 20, .keepalive_ms = 1000};
+			.send_queue_bytes_max = 8u << 20, .receive_queue_bytes_max = 8u << 20, .keepalive_ms = 1000, .drain_ms = PATIENCE_MS};
 	}
 }
 
@@ -473,6 +473,7 @@ static void test_destroy_busy(void **state)
 
 	(void) state;
 	nodes[1].config.receive_queue_bytes_max = 1u << 20;
+	nodes[0].config.drain_ms = 100;
 	start_pair();
 	for (uint64_t i = 0; send_number(0, 1, i, 100000) == ND_OK; i++)
 		;
