@@ -356,6 +356,29 @@ def h2_lock_table_is_certified(c):
 
 
 @test
+def h3_certified_transactions_that_block_each_other(c):
+	"""PREPARE's parse analysis takes a lock that is no certification key. So a certified transaction can block an earlier one: it is demoted, not hung."""
+	make(c, "CREATE TABLE h3 (id int PRIMARY KEY)", "INSERT INTO h3 VALUES (1)")
+	key, demoted = new_key(), metric(c, 1, "nodedb_demoted_total")
+	stop_applier(c, 1, "apply-read")
+	with Session(c, 1, "SET nodedb.read_consistency = local") as session:
+		session.execute("BEGIN; PREPARE h3_plan AS INSERT INTO h3 VALUES (2); INSERT INTO keyless VALUES (%d, 'h3')" % key)
+		equal(Session(c, 2).start("TRUNCATE h3").end(), "ok")
+		stopped(c, 1, "apply-read")
+		stop_applier(c, 1, "")
+		session.start("COMMIT")
+		poll("its ticket", lambda: c.value(2, "SELECT count(*) FROM keyless WHERE note = 'h3' AND x = $1", key) == "1", SECONDS)
+		release(c, 1, "apply-read")
+		equal(session.end(), "40003")
+	equal(metric(c, 1, "nodedb_demoted_total"), demoted + 1)
+	equal("held a lock that is no certification key" in c.log(1), True)
+	all_well(c)
+	for i in c:
+		equal(c.value(i, "SELECT count(*) FROM h3"), "0", "node %d" % i)
+		equal(c.value(i, "SELECT count(*) FROM keyless WHERE note = 'h3' AND x = $1", key), "1", "node %d" % i)
+
+
+@test
 def h4_proposed_but_unresolved(c):
 	"""The proposer loses its majority while it holds a row that a committed entry needs: no hang when the network heals, and the truth is told."""
 	if not NETNS:
