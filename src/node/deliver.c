@@ -107,6 +107,7 @@ void node__take_gossip(NodeGroup *g, NdNodeId from, const WireGossip *gossip)
 	p->stored = gossip->stored;
 	p->sum.index = gossip->checksum_index;
 	p->sum.sum = gossip->checksum;
+	node__take_shown(g, p, gossip);
 	compare_sums(g);
 }
 

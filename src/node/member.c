@@ -1,6 +1,7 @@
 /*
- * member.c: membership. Group 0's committed configuration is the goal; the leader of every group moves its own group towards it, one step
- * per committed configuration, on ticks. No step is remembered, so any leader goes on where another stopped.
+ * member.c: membership. Group 0's committed configuration is the goal; the leader of every group moves its own group towards it, on ticks, by all
+ * that can be done at once: several changes of voters go through a joint configuration (core/raft/membership.c). No step is remembered, so any
+ * leader goes on where another stopped.
  *
  * Steps: a member of the goal enters as learner (in group 0 by node_add_member()); a learner that is close to the end becomes a voter; a member
  * marked leaving goes.
@@ -63,10 +64,10 @@ void node__take_goal(Node *n, const RaftEntry *e)
 		node__log(n, 2, "the configuration at %llu of group 0 cannot be read: %s", (unsigned long long) e->index, nd_status_text(status));
 		return;
 	}
-	n->goal = n->scratch_configuration;
+	raft_configuration_target(&n->scratch_configuration, &n->goal);
 	n->goal.index = e->index;
-	if (n->goal.n > 0 && n->goal.members[n->goal.n - 1].node > n->highest_seen)
-		n->highest_seen = n->goal.members[n->goal.n - 1].node;
+	if (n->scratch_configuration.n > 0 && n->scratch_configuration.members[n->scratch_configuration.n - 1].node > n->highest_seen)
+		n->highest_seen = n->scratch_configuration.members[n->scratch_configuration.n - 1].node;
 	n->members_due = true;
 	n->changed = true;
 }
@@ -152,6 +153,8 @@ NdStatus node_add_member(Node *n, const NodeMember *m)
 	if (status != ND_OK)
 		return status;
 	*next = *raft_configuration(n->groups[0].raft);
+	if (next->joint)
+		return ND_BUSY;
 	for (uint32_t i = 0; i < next->n; i++)
 	{
 		if (wire_member_from_raft(&next->members[i], &other) != ND_OK)
@@ -180,6 +183,8 @@ NdStatus node_remove_member(Node *n, NdNodeId node)
 	if (status != ND_OK)
 		return status;
 	*next = *raft_configuration(n->groups[0].raft);
+	if (next->joint)
+		return ND_BUSY;
 	m = member_of(next, node);
 	if (m == NULL || wire_member_from_raft(m, &w) != ND_OK)
 		return ND_NOTFOUND;
@@ -278,6 +283,45 @@ static bool hand_over(NodeGroup *g, const RaftStatus *s, const RaftConfiguration
 	return true;
 }
 
+/* Turn c, the configuration in effect, into what it should be as far as that can be said now; true when something changes. */
+static bool take_steps(const NodeGroup *g, const RaftStatus *s, RaftConfiguration *c)
+{
+	const RaftConfiguration *goal = &g->node->goal;
+	bool		changed = false;
+	uint32_t	kept = 0;
+	uint32_t	n_voters;
+
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->members[i].role == RAFT_LEARNER && !will_go(g, &c->members[i]) && caught_up(s, c->members[i].node))
+		{
+			c->members[i].role = RAFT_VOTER;
+			changed = true;
+		}
+	n_voters = voters(c);
+	for (uint32_t i = 0; i < c->n; i++)
+	{
+		const RaftMember *m = &c->members[i];
+
+		if (must_go(g, m) && (m->role != RAFT_VOTER || n_voters > 1))
+		{
+			n_voters -= m->role == RAFT_VOTER;
+			changed = true;
+		}
+		else
+			c->members[kept++] = *m;
+	}
+	c->n = kept;
+	for (uint32_t i = 0; i < goal->n && g->id != ND_GROUP_META; i++)
+		if (raft_configuration_find(c, goal->members[i].node) == NULL && !is_leaving(&goal->members[i]) && c->n < RAFT_MEMBERS_MAX)
+		{
+			RaftMember	learner = {.node = goal->members[i].node, .role = RAFT_LEARNER};
+
+			insert(c, &learner);
+			changed = true;
+		}
+	return changed;
+}
+
 void node__reconcile(NodeGroup *g)
 {
 	Node	   *n = g->node;
@@ -288,42 +332,14 @@ void node__reconcile(NodeGroup *g)
 	if (!node__ready(g) || !raft_is_leader(g->raft) || g->sleep.asleep || n->goal.n == 0)
 		return;
 	raft_status(g->raft, s);
-	if (!s->term_committed || c->index > s->commit)
+	if (!s->term_committed || c->index > s->commit || c->joint)
 		return;
 	if (g->id == ND_GROUP_META)
 		node__reconcile_meta(n);
 	for (uint32_t i = 0; i < c->n; i++)
-	{
-		const RaftMember *m = &c->members[i];
-
-		if (m->node == n->config.self && will_go(g, m) && hand_over(g, s, c))
+		if (c->members[i].node == n->config.self && will_go(g, &c->members[i]) && hand_over(g, s, c))
 			return;
-		if (!must_go(g, m))
-			continue;
-		if (m->role == RAFT_VOTER && voters(c) == 1)
-			continue;
-		*next = *c;
-		memmove(&next->members[i], &next->members[i + 1], (next->n - i - 1) * sizeof(RaftMember));
-		next->n--;
+	*next = *c;
+	if (take_steps(g, s, next))
 		propose(g, next);
-		return;
-	}
-	for (uint32_t i = 0; i < n->goal.n && g->id != ND_GROUP_META; i++)
-		if (raft_configuration_find(c, n->goal.members[i].node) == NULL && !is_leaving(&n->goal.members[i]) && c->n < RAFT_MEMBERS_MAX)
-		{
-			RaftMember	learner = {.node = n->goal.members[i].node, .role = RAFT_LEARNER};
-
-			*next = *c;
-			insert(next, &learner);
-			propose(g, next);
-			return;
-		}
-	for (uint32_t i = 0; i < c->n; i++)
-		if (c->members[i].role == RAFT_LEARNER && !will_go(g, &c->members[i]) && caught_up(s, c->members[i].node))
-		{
-			*next = *c;
-			next->members[i].role = RAFT_VOTER;
-			propose(g, next);
-			return;
-		}
 }

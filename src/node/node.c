@@ -144,7 +144,8 @@ static NdStatus start_group(Node *n, NodeGroup *g, NdGroupId id, RaftRestore *re
 	{
 		const RaftConfiguration *c = restore->configuration.index <= g->commit ? &restore->configuration : &restore->configuration_committed;
 
-		n->goal = *c;
+		/* A joint configuration that is committed is left for its target, whoever leads. */
+		raft_configuration_target(c, &n->goal);
 		if (c->n > 0)
 			n->highest_seen = c->members[c->n - 1].node;
 	}

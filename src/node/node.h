@@ -127,6 +127,14 @@ NdStatus	node_handle_join(Node *n, const uint8_t *request, size_t len, NdBuf *an
  */
 bool		node_commit_untold(const Node *n);
 void		node_tell_commit(Node *n);
+/*
+ * Is an entry visible on all nodes? node_ask_shown() asks the members to tell when their tables show the entry at index; node_shown_by_all() is the highest
+ * one that all connected voters but this one have told of (UINT64_MAX: none is connected). node_shown(): this node's tables show everything up
+ * to index; true while somebody waits for more: then call it again soon.
+ */
+void		node_ask_shown(Node *n, NdGroupId group, uint64_t index);
+uint64_t	node_shown_by_all(const Node *n, NdGroupId group);
+bool		node_shown(Node *n, NdGroupId group, uint64_t index);
 void		node_tick(Node *n);			/* every tick_ms */
 void		node_frame(Node *n, NdNodeId from, const uint8_t *data, size_t len);
 void		node_peer_up(Node *n, NdNodeId peer, uint32_t incarnation);

@@ -12,6 +12,7 @@
  *   tick.c         time: elections, early campaigns, sleep, gossip
  *   member.c       the goal (group 0's configuration) and the steps of every group towards it
  *   join.c         tokens, ids, join requests
+ *   shown.c        is an entry visible on all nodes?
  *   orphan.c       what nodes that are gone have left behind in the certifiers
  *   truncate.c     how far the log may be cut
  */
@@ -128,6 +129,7 @@ typedef struct GroupPeer
 {
 	NdNodeId	node;
 	uint64_t	stored;			/* WireGossip */
+	uint64_t	shown;
 	NodeSum		sum;
 } GroupPeer;
 
@@ -199,6 +201,8 @@ struct NodeGroup
 	bool		gossip_due;
 	uint32_t	n_peers;
 	GroupPeer	peers[RAFT_MEMBERS_MAX];
+	uint64_t	shown;			/* here */
+	uint64_t	shown_wanted;	/* somebody waits until we show this entry; 0: nobody */
 
 	/* clients */
 	PendingList queued;
@@ -304,6 +308,8 @@ bool		node__deliver(NodeGroup *g);
 NdStatus	node__restore_certifier(NodeGroup *g, char *error, size_t error_len);
 void		node__store_checkpoint(NodeGroup *g);
 void		node__take_gossip(NodeGroup *g, NdNodeId from, const WireGossip *gossip);
+void		node__put_gossip(NodeGroup *g, uint64_t shown_wanted);
+void		node__take_shown(NodeGroup *g, GroupPeer *p, const WireGossip *gossip);
 
 /* propose.c */
 NdStatus	node__propose_cancel(NodeGroup *g, TxnId txn, uint64_t base, uint32_t deadline_ticks);

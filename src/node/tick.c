@@ -100,12 +100,14 @@ static void tick_group(NodeGroup *g)
 	}
 }
 
-static void put_gossip(NodeGroup *g)
+void node__put_gossip(NodeGroup *g, uint64_t shown_wanted)
 {
 	WireGossip	w = {
 		.group = g->id,
 		.stored = g->commit < g->durable ? g->commit : g->durable,
 		.applied = g->applied_durable,
+		.shown = g->shown,
+		.shown_wanted = shown_wanted,
 	};
 
 	if (g->n_sums > 0)
@@ -125,7 +127,7 @@ static void gossip(Node *n)
 		return;
 	for (uint32_t i = 0; i < n->n_groups; i++)
 		if (n->groups[i].stopped == NULL && (n->groups[i].gossip_due || round % GOSSIP_ALL == 0))
-			put_gossip(&n->groups[i]);
+			node__put_gossip(&n->groups[i], 0);
 	if (n->goal.index > 0 && (n->members_due || round % GOSSIP_ALL == 0))
 	{
 		WireMembers w = {n->goal.index, &n->goal};

@@ -19,6 +19,7 @@ char	   *nodedb_tls_cert_file = NULL;
 char	   *nodedb_tls_key_file = NULL;
 char	   *nodedb_tls_ca_file = NULL;
 int			nodedb_commit_timeout = 10000;
+int			nodedb_schema_wait = 2000;
 int			nodedb_read_consistency = READ_STRONG;
 int			nodedb_election_timeout = 600;
 int			nodedb_segment_size = 64;
@@ -66,6 +67,10 @@ nodedb_guc_init(void)
 							"How long a commit or a strong read waits for a majority of nodes.",
 							"Raise it to ride out longer elections or partitions, lower it to hear of a lost majority sooner.",
 							&nodedb_commit_timeout, 10000, 100, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.schema_wait",
+							"How long the commit of a schema change waits until all connected nodes show it.",
+							"Raise it when nodes are slow and clients use new objects on other nodes at once, set 0 for scripts with many small schema changes.",
+							&nodedb_schema_wait, 2000, 0, 600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomEnumVariable("nodedb.read_consistency",
 							 "What a read of distributed tables is guaranteed to see.",
 							 "strong: everything acknowledged anywhere before the read began. session: everything this session has seen or written. "

@@ -25,6 +25,7 @@ extern char *nodedb_tls_cert_file;
 extern char *nodedb_tls_key_file;
 extern char *nodedb_tls_ca_file;
 extern int	nodedb_commit_timeout;		/* ms */
+extern int	nodedb_schema_wait;			/* ms; 0: not at all */
 extern int	nodedb_read_consistency;	/* ReadConsistency */
 extern int	nodedb_election_timeout;	/* ms */
 extern int	nodedb_segment_size;		/* MB */

@@ -123,6 +123,8 @@ shmem_startup(void)
 		{
 			pg_atomic_init_u64(&nodedb_groups[i].watermark, 0);
 			pg_atomic_init_u64(&nodedb_groups[i].durable, 0);
+			pg_atomic_init_u64(&nodedb_groups[i].shown_wanted, 0);
+			pg_atomic_init_u64(&nodedb_groups[i].shown_by_all, 0);
 			SpinLockInit(&nodedb_groups[i].lock);
 		}
 	}

@@ -115,6 +115,8 @@ typedef struct NodedbTicket
 typedef struct NodedbGroup
 {
 	pg_atomic_uint64 watermark;
+	pg_atomic_uint64 shown_wanted;	/* backends: a schema change at this entry waits until all nodes show it */
+	pg_atomic_uint64 shown_by_all;	/* raft worker: all connected nodes but this one show entries up to here */
 	pg_atomic_uint64 durable;	/* guard: effects up to here survive a crash of this server */
 	slock_t		lock;			/* last_ticket, follow_index, moves of the watermark */
 	uint64		last_ticket;	/* raft worker; 0 = none yet */

@@ -125,16 +125,22 @@ static bool on_platter(Host *h, NdGroupId group, uint64_t index, uint64_t term)
 	return found;
 }
 
-static bool majority(const RaftConfiguration *c, const bool *has, uint32_t *n, uint32_t *voters)
+static bool majority_of(const RaftConfiguration *c, bool old, const bool *has, uint32_t *n, uint32_t *voters)
 {
 	*n = *voters = 0;
 	for (uint32_t i = 0; i < c->n; i++)
-		if (c->members[i].role == RAFT_VOTER)
+		if (old ? c->members[i].in_old : c->members[i].role == RAFT_VOTER)
 		{
 			++*voters;
 			*n += has[c->members[i].node];
 		}
 	return 2 * *n > *voters;
+}
+
+/* n of voters: of the majority that is missing, if one is. */
+static bool majority(const RaftConfiguration *c, const bool *has, uint32_t *n, uint32_t *voters)
+{
+	return majority_of(c, false, has, n, voters) && (!c->joint || majority_of(c, true, has, n, voters));
 }
 
 /*

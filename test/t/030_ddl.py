@@ -242,6 +242,29 @@ def create_table_as_ships_rows(c):
 
 
 @test
+def schema_change_can_be_used_everywhere_when_it_returns(c):
+	"""Clients do not wait between a CREATE TABLE on one node and its use on another."""
+	sessions = {i: c.connect(i) for i in c}
+	try:
+		for n in range(20):
+			maker = 1 + n % 3
+			sessions[maker].execute("CREATE TABLE seen_%d (id int PRIMARY KEY)" % n)
+			for i in c:
+				sessions[i].execute("INSERT INTO seen_%d VALUES (%d)" % (n, i))
+		# A node that is away holds nobody up for longer than nodedb.schema_wait, and the client is told nothing: it is not connected.
+		c.stop(3)
+		sessions[1].execute("CREATE TABLE seen_by_two (id int PRIMARY KEY)")
+		sessions[2].execute("INSERT INTO seen_by_two VALUES (1)")
+	finally:
+		for session in sessions.values():
+			session.close()
+		if 3 not in c.running():
+			c.start(3)
+	c.wait_caught_up()
+	same_everywhere(c, "seen_19", "seen_by_two")
+
+
+@test
 def functions_make_tables(c):
 	c.execute(1, "CREATE FUNCTION make(n text) RETURNS void LANGUAGE plpgsql SET search_path = public AS"
 				 " $$ BEGIN EXECUTE format('CREATE TABLE %I (a int PRIMARY KEY)', n); EXECUTE format('INSERT INTO %I VALUES (1)', n); END $$")

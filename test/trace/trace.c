@@ -164,7 +164,7 @@ static void show_members(NdNodeId id)
 
 	fprintf(out, "index %" PRIu64 ":", c->index);
 	for (uint32_t i = 0; i < c->n; i++)
-		fprintf(out, " %u%c", c->members[i].node, c->members[i].role == RAFT_VOTER ? 'v' : 'l');
+		fprintf(out, " %u%c%s", c->members[i].node, "lv-"[c->members[i].role], c->members[i].in_old ? "/v" : c->joint ? "/-" : "");
 	fprintf(out, "\n");
 }
 

@@ -248,6 +248,45 @@ static void test_reads(void **state)
 }
 
 /* A read asked while its round's answers are lost is asked again. */
+/* Who asks hears of an entry that all connected voters show; who lags or is gone is told apart. */
+static void test_shown_by_all(void **state)
+{
+	Kit		   *k = kit_cluster(3, 1);
+	NdNodeId	leader = kit_leader(k, 1);
+	NdNodeId	asker = leader % 3 + 1;
+	NdNodeId	third = asker % 3 + 1;
+	uint64_t	index;
+
+	(void) state;
+	assert_int_equal(kit_propose(k, asker, 1, 1, 0, 1, 100), ND_OK);
+	kit_settle(k);
+	index = kit_status(k, asker, 1)->delivered;
+	assert_true(node_shown_by_all(k->nodes[asker].node, 1) < index);
+	node_ask_shown(k->nodes[asker].node, 1, index);
+	kit_settle(k);
+	/* Asked: they know the commit now, no tick went by. */
+	assert_true(kit_status(k, third, 1)->delivered >= index);
+	assert_true(node_shown(k->nodes[leader].node, 1, index - 1));
+	assert_false(node_shown(k->nodes[leader].node, 1, index));
+	assert_true(node_shown(k->nodes[third].node, 1, index - 1));
+	kit_settle(k);
+	assert_true(node_shown_by_all(k->nodes[asker].node, 1) < index);
+	assert_false(node_shown(k->nodes[third].node, 1, index));
+	kit_settle(k);
+	assert_true(node_shown_by_all(k->nodes[asker].node, 1) >= index);
+	assert_false(node_shown(k->nodes[third].node, 1, index));
+	/* Who shows it already answers at once; who is gone is not waited for. */
+	node_ask_shown(k->nodes[leader].node, 1, index);
+	assert_false(node_shown(k->nodes[asker].node, 1, index));
+	kit_settle(k);
+	assert_true(node_shown_by_all(k->nodes[leader].node, 1) >= index);
+	kit_stop(k, third, false);
+	kit_stop(k, asker, false);
+	kit_tick(k, 2);
+	assert_true(node_shown_by_all(k->nodes[leader].node, 1) == UINT64_MAX);
+	kit_free(k);
+}
+
 static void test_read_lost(void **state)
 {
 	Kit		   *k = kit_cluster(3, 1);
@@ -603,6 +642,7 @@ int main(void)
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_reads),
+		cmocka_unit_test(test_shown_by_all),
 		cmocka_unit_test(test_read_lost),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_checkpoint_and_truncation),

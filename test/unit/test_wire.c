@@ -67,7 +67,8 @@ static void see_gossip(void *ctx, const WireGossip *g)
 	Seen	   *s = ctx;
 
 	s->gossip++;
-	note(s, "gossip g%u %d %d %d %llx\n", g->group, (int) g->stored, (int) g->applied, (int) g->checksum_index, (unsigned long long) g->checksum);
+	note(s, "gossip g%u %d %d %d %llx %d %d\n", g->group, (int) g->stored, (int) g->applied, (int) g->checksum_index, (unsigned long long) g->checksum,
+		 (int) g->shown, (int) g->shown_wanted);
 }
 
 static void see_sleep(void *ctx, const WireSleep *z)
@@ -101,7 +102,7 @@ static void fill(NdBuf *buf)
 	RaftMessage reply = {.type = RAFT_MSG_APPEND_REPLY, .group = 3, .term = 4, .index = 5, .reject = true, .hint_index = 3, .hint_term = 1};
 	WireProposal proposal = {.group = 1, .request = 17, .entry = (const uint8_t *) "entry", .len = 5};
 	WireAnswer	answer = {.group = 1, .request = 17, .kind = WIRE_NOT_LEADER, .leader = 3};
-	WireGossip	gossip = {.group = 1, .stored = 100, .applied = 90, .checksum_index = 64, .checksum = 0xfeedULL};
+	WireGossip	gossip = {.group = 1, .stored = 100, .applied = 90, .checksum_index = 64, .checksum = 0xfeedULL, .shown = 95, .shown_wanted = 97};
 	WireSleep	sleep = {.group = 4, .term = 5, .commit = 6};
 
 	wire_put_raft(buf, &append);
@@ -121,7 +122,7 @@ static const char *const FILLED =
 	"7 g2 2>1 t3 i0/0 c5 h0/0 x9 r0\n"
 	"answer g1 #17 1 leader 3 at 0/0\n"
 	"proposal g1 #17 entry\n"
-	"gossip g1 100 90 64 feed\n"
+	"gossip g1 100 90 64 feed 95 97\n"
 	"sleep g4 t5 c6\n";
 
 static void test_round_trip(void **state)

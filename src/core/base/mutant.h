@@ -33,6 +33,9 @@
 	X(RAFT_COMMIT_UNMATCHED, "a follower takes the leader's commit beyond what it matched") \
 	X(RAFT_EARLY_CONFIG, "a leader changes the configuration before it has committed in its own term") \
 	X(RAFT_TWO_CONFIGS, "a leader changes the configuration while another change is uncommitted") \
+	X(RAFT_NO_JOINT, "several voters come and go in one step") \
+	X(RAFT_JOINT_ONE_MAJORITY, "a joint configuration decides by the incoming majority alone") \
+	X(RAFT_JOINT_LEFT_EARLY, "a joint configuration is left before it is committed") \
 	X(RAFT_CONFIG_NOT_ROLLED_BACK, "a truncated configuration stays in effect") \
 	X(RAFT_STALE_PERSISTED, "a storage completion counts for another entry at the same index") \
 	X(RAFT_READ_WITHOUT_ROUND, "a leader answers reads without asking a quorum") \

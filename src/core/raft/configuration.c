@@ -8,7 +8,11 @@
  * 2. Progress of a member that stays survives the change.
  * 3. Changing the configuration needs no memory: a peer's ring of messages in flight is made when first used.
  *
- * Bytes: u8 format (1), u8 flags (1 = joint), u64 index, u8 n, n times { u32 node, u8 role | in_old << 1, u8 context_len, context }.
+ * 4. A joint configuration holds the voters of both: `role` says what a member is in the incoming one, `in_old` who votes in the outgoing one. What is
+ *    decided needs a majority of each (thesis, 4.3).
+ *
+ * Bytes: u8 format (1), u8 flags (1 = joint), u64 index, u8 n, n times { u32 node, u8 bits, u8 context_len, context };
+ * bits: 1 voter, 2 in_old, 4 leaving. Versions that know no joint configurations refuse one by its flag.
  */
 #include "raft_internal.h"
 
@@ -16,6 +20,10 @@
 
 #define CONFIGURATION_FORMAT 1
 #define CONFIGURATION_JOINT 1
+
+#define BIT_VOTER 1
+#define BIT_IN_OLD 2
+#define BIT_LEAVING 4
 
 NdStatus raft_configuration_encode(const RaftConfiguration *c, NdBuf *out)
 {
@@ -30,7 +38,7 @@ NdStatus raft_configuration_encode(const RaftConfiguration *c, NdBuf *out)
 		const RaftMember *m = &c->members[i];
 
 		nd_buf_u32(out, m->node);
-		nd_buf_u8(out, (uint8_t) ((m->role == RAFT_VOTER) | (m->in_old << 1)));
+		nd_buf_u8(out, (uint8_t) ((m->role == RAFT_VOTER ? BIT_VOTER : 0) | (m->in_old ? BIT_IN_OLD : 0) | (m->role == RAFT_LEAVING ? BIT_LEAVING : 0)));
 		nd_buf_u8(out, m->context_len);
 		nd_buf_bytes(out, m->context, m->context_len);
 	}
@@ -47,8 +55,9 @@ NdStatus raft_configuration_decode(const uint8_t *data, size_t len, RaftConfigur
 	if (nd_read_u8(&rd) > CONFIGURATION_FORMAT)
 		return ND_VERSION;
 	flags = nd_read_u8(&rd);
-	if (flags != 0)				/* joint consensus, or what a newer version means */
+	if ((flags & ~CONFIGURATION_JOINT) != 0)	/* what a newer version means */
 		return rd.failed ? ND_INVALID : ND_VERSION;
+	out->joint = flags & CONFIGURATION_JOINT;
 	out->index = nd_read_u64(&rd);
 	out->n = nd_read_u8(&rd);
 	if (rd.failed || data[0] != CONFIGURATION_FORMAT || out->n > RAFT_MEMBERS_MAX)
@@ -56,16 +65,17 @@ NdStatus raft_configuration_decode(const uint8_t *data, size_t len, RaftConfigur
 	for (uint32_t i = 0; i < out->n; i++)
 	{
 		RaftMember *m = &out->members[i];
-		uint8_t		role;
+		uint8_t		bits;
 		const uint8_t *context;
 
 		m->node = nd_read_u32(&rd);
-		role = nd_read_u8(&rd);
+		bits = nd_read_u8(&rd);
 		m->context_len = nd_read_u8(&rd);
 		context = nd_read_bytes(&rd, m->context_len);
-		if (rd.failed || role > RAFT_VOTER)
+		if (rd.failed || bits > (BIT_VOTER | BIT_IN_OLD | BIT_LEAVING) || ((bits & BIT_VOTER) && (bits & BIT_LEAVING)))
 			return ND_INVALID;
-		m->role = role;
+		m->role = bits & BIT_LEAVING ? RAFT_LEAVING : bits & BIT_VOTER ? RAFT_VOTER : RAFT_LEARNER;
+		m->in_old = bits & BIT_IN_OLD;
 		if (m->context_len > 0)
 			memcpy(m->context, context, m->context_len);
 	}
@@ -82,13 +92,40 @@ const RaftMember *raft_configuration_find(const RaftConfiguration *c, NdNodeId n
 
 bool raft__configuration_valid(const RaftConfiguration *c)
 {
-	if (c->joint || c->n > RAFT_MEMBERS_MAX)
+	uint32_t	incoming = 0;
+	uint32_t	outgoing = 0;
+
+	if (c->n > RAFT_MEMBERS_MAX)
 		return false;
 	for (uint32_t i = 0; i < c->n; i++)
-		if (c->members[i].node == 0 || c->members[i].in_old || (i > 0 && c->members[i].node <= c->members[i - 1].node) ||
-			(c->members[i].role != RAFT_VOTER && c->members[i].role != RAFT_LEARNER))
+	{
+		const RaftMember *m = &c->members[i];
+
+		if (m->node == 0 || (i > 0 && m->node <= c->members[i - 1].node) || m->role > RAFT_LEAVING ||
+			(m->in_old && !c->joint) || (m->role == RAFT_LEAVING && !m->in_old))
 			return false;
-	return true;
+		incoming += m->role == RAFT_VOTER;
+		outgoing += m->in_old;
+	}
+	return !c->joint || (incoming > 0 && outgoing > 0);
+}
+
+void raft_configuration_target(const RaftConfiguration *c, RaftConfiguration *out)
+{
+	uint32_t	n = 0;
+
+	if (out != c)
+		*out = *c;
+	for (uint32_t i = 0; i < out->n; i++)
+		if (out->members[i].role != RAFT_LEAVING)
+		{
+			RaftMember	m = out->members[i];
+
+			m.in_old = false;
+			out->members[n++] = m;
+		}
+	out->n = n;
+	out->joint = false;
 }
 
 /* Make peers fit config; what is known of those that stay is kept. */
@@ -101,16 +138,18 @@ static void rebuild_peers(Raft *r)
 	memcpy(old, r->peers, n_old * sizeof(RaftPeer));
 	r->n_peers = 0;
 	r->n_voters = 0;
-	r->self_voter = false;
+	r->self_voter = r->self_new = r->self_old = false;
 	for (uint32_t i = 0; i < r->config.n; i++)
 	{
 		const RaftMember *m = &r->config.members[i];
 		RaftPeer   *p;
 
-		r->n_voters += m->role == RAFT_VOTER;
+		r->n_voters += m->role == RAFT_VOTER || m->in_old;
 		if (m->node == r->cfg.self)
 		{
-			r->self_voter = m->role == RAFT_VOTER;
+			r->self_new = m->role == RAFT_VOTER;
+			r->self_old = m->in_old;
+			r->self_voter = r->self_new || r->self_old;
 			continue;
 		}
 		while (o < n_old && old[o].node < m->node)
@@ -125,11 +164,13 @@ static void rebuild_peers(Raft *r)
 			raft__peer_start(r, p);
 			p->active = true;	/* it gets one interval before its silence counts against the leader */
 		}
-		p->voter = m->role == RAFT_VOTER;
+		p->in_new = m->role == RAFT_VOTER;
+		p->in_old = m->in_old;
+		p->voter = p->in_new || p->in_old;
 	}
 	while (o < n_old)
 		raft__peer_clear(&old[o++]);
-	if (r->transferee != 0 && (raft__peer(r, r->transferee) == NULL || !raft__peer(r, r->transferee)->voter))
+	if (r->transferee != 0 && (raft__peer(r, r->transferee) == NULL || !raft__peer(r, r->transferee)->in_new))
 		r->transferee = 0;
 }
 
@@ -168,29 +209,31 @@ RaftPeer *raft__peer(Raft *r, NdNodeId node)
 	return NULL;
 }
 
-/* Joint consensus would ask for a quorum of both configurations here and in raft__quorum_value(). */
-uint32_t raft__quorum(const Raft *r)
-{
-	return r->n_voters / 2 + 1;
-}
-
-uint64_t raft__quorum_value(const Raft *r, uint64_t own, uint64_t (*get) (const RaftPeer *p))
+/* The greatest value that a majority of one configuration's voters has reached. */
+static uint64_t majority_value(const Raft *r, uint64_t own, uint64_t (*get) (const RaftPeer *p), bool old)
 {
 	uint64_t	values[RAFT_MEMBERS_MAX];	/* descending */
 	uint32_t	n = 0;
 
 	for (uint32_t i = 0; i <= r->n_peers; i++)
 	{
-		bool		self = i == r->n_peers;
+		const RaftPeer *p = i < r->n_peers ? &r->peers[i] : NULL;
 		uint64_t	value;
 		uint32_t	at;
 
-		if (!(self ? r->self_voter : r->peers[i].voter) && !MUTANT(RAFT_COUNT_LEARNERS))
+		if (!(p == NULL ? (old ? r->self_old : r->self_new) : (old ? p->in_old : p->in_new)) && !MUTANT(RAFT_COUNT_LEARNERS))
 			continue;
-		value = self ? own : get(&r->peers[i]);
+		value = p == NULL ? own : get(p);
 		for (at = n++; at > 0 && values[at - 1] < value; at--)
 			values[at] = values[at - 1];
 		values[at] = value;
 	}
-	return n >= raft__quorum(r) ? values[raft__quorum(r) - 1] : 0;
+	return n > 0 ? values[n / 2] : 0;
+}
+
+uint64_t raft__quorum_value(const Raft *r, uint64_t own, uint64_t (*get) (const RaftPeer *p))
+{
+	uint64_t	value = majority_value(r, own, get, false);
+
+	return r->config.joint && !MUTANT(RAFT_JOINT_ONE_MAJORITY) ? raft__min(value, majority_value(r, own, get, true)) : value;
 }

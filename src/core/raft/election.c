@@ -118,7 +118,7 @@ bool raft__may_campaign(const Raft *r)
 {
 	const RaftMember *before = raft_configuration_find(&r->config_prev, r->cfg.self);
 
-	return r->self_voter || (r->config.index > r->commit && before != NULL && before->role == RAFT_VOTER);
+	return r->self_voter || (r->config.index > r->commit && before != NULL && (before->role == RAFT_VOTER || before->in_old));
 }
 
 void raft__campaign(Raft *r, bool transfer)
@@ -139,18 +139,20 @@ void raft__campaign(Raft *r, bool transfer)
 	tally(r);
 }
 
+static uint64_t get_granted(const RaftPeer *p)
+{
+	return p->ballot == BALLOT_GRANTED;
+}
+
+static uint64_t get_not_refused(const RaftPeer *p)
+{
+	return p->ballot != BALLOT_REFUSED;
+}
+
 /* Count the ballots of the voters; move on when the outcome is certain. */
 static void tally(Raft *r)
 {
-	uint32_t	granted = r->self_voter && r->self_ballot == BALLOT_GRANTED;
-	uint32_t	refused = 0;
-
-	for (uint32_t i = 0; i < r->n_peers; i++)
-	{
-		granted += r->peers[i].voter && r->peers[i].ballot == BALLOT_GRANTED;
-		refused += r->peers[i].voter && r->peers[i].ballot == BALLOT_REFUSED;
-	}
-	if (granted >= raft__quorum(r))
+	if (raft__quorum_value(r, r->self_ballot == BALLOT_GRANTED, get_granted) > 0)
 	{
 		if (r->state == RAFT_PRECANDIDATE)
 			become_candidate(r, false);
@@ -161,7 +163,7 @@ static void tally(Raft *r)
 				raft__become_follower(r, r->term, 0);	/* no memory for the no-op: stand again later */
 		}
 	}
-	else if (r->n_voters - refused < raft__quorum(r))
+	else if (raft__quorum_value(r, 1, get_not_refused) == 0)
 		raft__become_follower(r, r->term, 0);
 }
 
@@ -230,17 +232,19 @@ void raft__handle_timeout_now(Raft *r, const RaftMessage *m)
 		raft__campaign(r, true);
 }
 
+static uint64_t get_active(const RaftPeer *p)
+{
+	return p->active;
+}
+
 /* A leader that no quorum hears may have been replaced already: it steps down so that its clients look elsewhere (thesis, 6.2). */
 void raft__check_quorum(Raft *r)
 {
-	uint32_t	heard = r->self_voter;
+	bool		heard = raft__quorum_value(r, 1, get_active) > 0;
 
 	for (uint32_t i = 0; i < r->n_peers; i++)
-	{
-		heard += r->peers[i].voter && r->peers[i].active;
 		r->peers[i].active = false;
-	}
 	r->election_elapsed = 0;
-	if (heard < raft__quorum(r))
+	if (!heard)
 		raft__become_follower(r, r->term, 0);
 }

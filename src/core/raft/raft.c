@@ -109,6 +109,7 @@ static void tick_leader(Raft *r)
 		r->send_wanted = true;
 	raft_tell_commit(r);
 	raft__age_rounds(r);
+	raft__leave_joint(r);
 	if (r->transferee != 0 && ++r->transfer_elapsed >= r->cfg.election_ticks)
 		r->transferee = 0;
 	if (++r->election_elapsed >= r->cfg.election_ticks)

@@ -42,7 +42,8 @@ typedef struct RaftEntry
 typedef enum RaftRole
 {
 	RAFT_LEARNER = 0,
-	RAFT_VOTER = 1
+	RAFT_VOTER = 1,
+	RAFT_LEAVING = 2			/* joint only: a voter of the outgoing configuration that is no member of the incoming one */
 } RaftRole;
 
 #define RAFT_MEMBERS_MAX 63
@@ -52,7 +53,7 @@ typedef struct RaftMember
 {
 	NdNodeId	node;
 	RaftRole	role;			/* in the incoming (or only) configuration */
-	bool		in_old;			/* joint consensus: voter of the outgoing configuration too (always false until joint is built) */
+	bool		in_old;			/* joint: voter of the outgoing configuration */
 	uint8_t		context_len;	/* opaque to the core: the metadata group keeps name and address here */
 	uint8_t		context[RAFT_CONTEXT_MAX];
 } RaftMember;
@@ -60,13 +61,15 @@ typedef struct RaftMember
 typedef struct RaftConfiguration
 {
 	uint64_t	index;			/* of the entry that made it; 0 = bootstrap */
-	bool		joint;			/* place for joint consensus; a configuration read with joint = true is ND_VERSION until built */
+	bool		joint;			/* between two configurations: majorities of both decide (thesis, 4.3) */
 	uint32_t	n;
 	RaftMember	members[RAFT_MEMBERS_MAX];	/* ascending by node */
 } RaftConfiguration;
 
 NdStatus	raft_configuration_encode(const RaftConfiguration *c, NdBuf *out);
 NdStatus	raft_configuration_decode(const uint8_t *data, size_t len, RaftConfiguration *out);	/* ND_INVALID, ND_VERSION */
+/* What a configuration becomes when its joint phase is left: itself when it is not joint. out may be c. */
+void		raft_configuration_target(const RaftConfiguration *c, RaftConfiguration *out);
 const RaftMember *raft_configuration_find(const RaftConfiguration *c, NdNodeId node);
 
 /* ---- messages ---- */
@@ -177,8 +180,10 @@ NdStatus	raft_step(Raft *r, const RaftMessage *m);
 /* Append n DATA payloads at the leader. ND_NOTLEADER, ND_BUSY (uncommitted bytes, transfer in progress), ND_NOMEM: nothing appended.
  * *first_index, *term tell where the first one stands. */
 NdStatus	raft_propose(Raft *r, NdBlob *const *payloads, uint32_t n, uint64_t *first_index, uint64_t *term);
-/* Propose a configuration that differs from the current one by at most one voter. ND_INVALID otherwise,
- * ND_BUSY while another is uncommitted or no entry of this term is committed, ND_NOTLEADER. */
+/* Propose the members that shall be; `next` is not joint. When more than one voter comes or goes, a joint configuration is made of the present one and
+ * `next` first, and left by itself once it is committed (thesis, 4.3). ND_INVALID: no voter, or malformed; ND_BUSY while another change is
+ * under way or no entry of this term is committed, ND_TOOBIG: both together have more than RAFT_MEMBERS_MAX members, ND_NOTLEADER.
+ * *index is of the first entry. */
 NdStatus	raft_propose_configuration(Raft *r, const RaftConfiguration *next, uint64_t *index);
 /* Ask for a read index, on leader or follower; context is > 0 and unique over the life of this process, and beyond it when answers to a
  * former life may still arrive (then it holds the incarnation). The answer comes in RaftUpdate.reads.

@@ -7,6 +7,7 @@
  *   configuration.c   the configuration in effect, the one to roll back to, the peers that follow from them
  *   election.c        term, vote, state, leader; pre-vote, votes, leader transfer
  *   append.c          a follower's side: APPEND, HEARTBEAT, SNAPSHOT
+ *   membership.c      a leader: changes of the configuration
  *   replication.c     a leader's side: progress of the peers, APPENDs, commit by counting, proposals
  *   readindex.c       rounds and reads
  *   update.c          queues of messages, RaftUpdate, storage completions
@@ -52,7 +53,9 @@ typedef struct RaftInflight
 typedef struct RaftPeer
 {
 	NdNodeId	node;
-	bool		voter;
+	bool		voter;			/* of the configuration, or of one of the two of a joint one */
+	bool		in_new;			/* ... of the incoming, or only one */
+	bool		in_old;			/* ... of the outgoing one */
 	RaftBallot	ballot;			/* (pre-)candidate: its answer */
 	/* the rest: leader only */
 	RaftPeerState state;
@@ -134,7 +137,9 @@ struct Raft
 	RaftPeer	peers[RAFT_MEMBERS_MAX];	/* members of config but self, ascending */
 	uint32_t	n_peers;
 	uint32_t	n_voters;		/* self included */
-	bool		self_voter;
+	bool		self_voter;		/* as RaftPeer.voter, in_new, in_old */
+	bool		self_new;
+	bool		self_old;
 
 	/* elections */
 	uint64_t	term;
@@ -231,7 +236,6 @@ void		raft__roll_back_configuration(Raft *r, uint64_t truncated_from);
 bool		raft__configuration_valid(const RaftConfiguration *c);
 RaftPeer   *raft__peer(Raft *r, NdNodeId node);
 void		raft__commit_wanted(Raft *r, RaftPeer *p, uint64_t index);
-uint32_t	raft__quorum(const Raft *r);
 /* The largest value that a quorum of voters has reached: own, and each peer's by get(). */
 uint64_t	raft__quorum_value(const Raft *r, uint64_t own, uint64_t (*get) (const RaftPeer *p));
 
@@ -254,6 +258,10 @@ void		raft__handle_heartbeat(Raft *r, const RaftMessage *m);
 void		raft__handle_snapshot(Raft *r, const RaftMessage *m);
 void		raft__refuse_old_leader(Raft *r, const RaftMessage *m);
 void		raft__acknowledge(Raft *r, bool always);
+
+/* membership.c */
+void		raft__leave_joint(Raft *r);		/* if it is joint and time: also at ticks */
+void		raft__configuration_committed(Raft *r);	/* the leader's commit moved: what follows from a configuration that is committed now */
 
 /* replication.c */
 bool		raft__become_leader(Raft *r);	/* false: no memory, nothing changed */

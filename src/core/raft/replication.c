@@ -327,27 +327,6 @@ static uint64_t get_match(const RaftPeer *p)
 	return p->match;
 }
 
-/* A leader outside the configuration ends with that configuration's commit (thesis, 4.2.2), and asks the best voter to follow it. */
-static void leave_if_removed(Raft *r)
-{
-	const RaftPeer *best = NULL;
-
-	if (r->self_voter || r->config.index > r->commit)
-		return;
-	r->tell_commit = true;
-	raft__replicate(r);
-	for (uint32_t i = 0; i < r->n_peers; i++)
-		if (r->peers[i].voter && (best == NULL || r->peers[i].match > best->match))
-			best = &r->peers[i];
-	if (best != NULL)
-	{
-		RaftMessage m = raft__message(r, RAFT_MSG_TIMEOUT_NOW, best->node);
-
-		raft__send(r, &m);
-	}
-	raft__become_follower(r, r->term, 0);
-}
-
 /* Commit what a quorum has durably. */
 void raft__count(Raft *r)
 {
@@ -361,7 +340,7 @@ void raft__count(Raft *r)
 		return;
 	raft__advance_commit(r, index);
 	r->send_wanted = true;
-	leave_if_removed(r);
+	raft__configuration_committed(r);
 }
 
 /* ---- leading ---- */
@@ -414,62 +393,6 @@ NdStatus raft_propose(Raft *r, NdBlob *const *payloads, uint32_t n, uint64_t *fi
 	return ND_OK;
 }
 
-static uint32_t voters_differing(const RaftConfiguration *a, const RaftConfiguration *b)
-{
-	uint32_t	n = 0;
-
-	for (uint32_t i = 0; i < a->n; i++)
-	{
-		const RaftMember *m = raft_configuration_find(b, a->members[i].node);
-
-		n += a->members[i].role == RAFT_VOTER && (m == NULL || m->role != RAFT_VOTER);
-	}
-	return n;
-}
-
-/*
- * One voter at a time, so that any two majorities meet (thesis, 4.1), and only on a leader that has committed in its own term:
- * else a change of a deposed leader that is still somewhere could make two majorities that do not meet.
- */
-NdStatus raft_propose_configuration(Raft *r, const RaftConfiguration *next, uint64_t *index)
-{
-	NdBuf		buf;
-	NdBlob	   *payload;
-	uint32_t	n_voters = 0;
-
-	if (r->frozen != NULL)
-		return ND_FROZEN;
-	if (r->taken || !raft__configuration_valid(next))
-		return ND_INVALID;
-	if (r->state != RAFT_LEADER)
-		return ND_NOTLEADER;
-	for (uint32_t i = 0; i < next->n; i++)
-		n_voters += next->members[i].role == RAFT_VOTER;
-	if (n_voters == 0 || voters_differing(&r->config, next) + voters_differing(next, &r->config) > 1)
-		return ND_INVALID;
-	if (r->transferee != 0 || (r->config.index > r->commit && !MUTANT(RAFT_TWO_CONFIGS)) ||
-		(r->commit < r->term_start && !MUTANT(RAFT_EARLY_CONFIG)))
-		return ND_BUSY;
-
-	r->scratch = *next;
-	r->scratch.index = r->log.last + 1;
-	nd_buf_init(&buf);
-	payload = raft_configuration_encode(&r->scratch, &buf) == ND_OK ? nd_blob_new(buf.data, (uint32_t) buf.len) : NULL;
-	nd_buf_free(&buf);
-	if (payload == NULL || !raft__log_reserve(&r->log, 1, 1))
-	{
-		nd_blob_unref(payload);
-		return ND_NOMEM;
-	}
-	raft__log_append(&r->log, r->term, RAFT_ENTRY_CONFIG, payload);
-	nd_blob_unref(payload);
-	raft__set_configuration(r, &r->scratch);
-	*index = r->log.last;
-	r->send_wanted = true;
-	raft__count(r);				/* a smaller quorum may have it all */
-	return r->frozen != NULL ? ND_FROZEN : ND_OK;
-}
-
 /* ---- leader transfer (thesis, 3.10) ---- */
 
 static void hand_over_if_ready(Raft *r)
@@ -495,9 +418,9 @@ NdStatus raft_transfer(Raft *r, NdNodeId to)
 	if (r->state != RAFT_LEADER)
 		return ND_NOTLEADER;
 	if (to == r->cfg.self)
-		return r->self_voter ? ND_OK : ND_NOTFOUND;
+		return r->self_new ? ND_OK : ND_NOTFOUND;
 	p = raft__peer(r, to);
-	if (p == NULL || !p->voter)
+	if (p == NULL || !p->in_new)
 		return ND_NOTFOUND;
 	r->transferee = to;
 	r->transfer_elapsed = 0;

@@ -94,7 +94,7 @@ static const char *check_peers(const Raft *r)
 		uint64_t	bytes = 0;
 
 		voters += p->voter;
-		if (m == NULL || p->voter != (m->role == RAFT_VOTER) || p->node == r->cfg.self)
+		if (m == NULL || p->in_new != (m->role == RAFT_VOTER) || p->in_old != m->in_old || p->voter != (p->in_new || p->in_old) || p->node == r->cfg.self)
 			return "a peer does not fit the configuration";
 		if (r->state != RAFT_LEADER)
 			continue;

@@ -64,6 +64,8 @@ typedef struct WireGossip
 	uint64_t	applied;		/* durably in its tables */
 	uint64_t	checksum_index;	/* 0: none yet */
 	uint64_t	checksum;		/* of its certifier when everything up to checksum_index was judged */
+	uint64_t	shown;			/* visible in its tables */
+	uint64_t	shown_wanted;	/* not 0: tell when yours show this entry */
 } WireGossip;
 
 typedef struct WireSleep

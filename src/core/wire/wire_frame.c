@@ -177,6 +177,8 @@ void wire_put_gossip(NdBuf *buf, const WireGossip *g)
 	gossip.applied = g->applied;
 	gossip.checksum_index = g->checksum_index;
 	gossip.checksum = g->checksum;
+	gossip.shown = g->shown;
+	gossip.shown_wanted = g->shown_wanted;
 	frame.n_gossip = 1;
 	frame.gossip = &gossips;
 	wire__pack(buf, &frame.base);
@@ -337,7 +339,7 @@ static void hand_small(const Nodedb__Frame *f, const WireSink *sink)
 	{
 		const Nodedb__Gossip *g = f->gossip[i];
 
-		sink->gossip(sink->ctx, &(WireGossip) {g->group, g->stored, g->applied, g->checksum_index, g->checksum});
+		sink->gossip(sink->ctx, &(WireGossip) {g->group, g->stored, g->applied, g->checksum_index, g->checksum, g->shown, g->shown_wanted});
 	}
 	for (size_t i = 0; i < f->n_sleeps; i++)
 	{

@@ -45,6 +45,8 @@ static struct
 	uint16		reserves;		/* RESERVE entries proposed, for their sequence number */
 	uint64		first_base;		/* base of the first entry of this id: a CANCEL that proves something must not have a later one */
 	bool		local_write;
+	bool		schema_change;
+	uint64		index;			/* granted: of the entry */
 	bool		cancel_held;
 	bool		sync_saved;
 	int			sync_commit;	/* value of synchronous_commit to restore */
@@ -508,6 +510,8 @@ commit_pre_commit(void)
 
 	tx.granted = true;
 	tx.ticket = slot->ticket;
+	tx.index = slot->index;
+	tx.schema_change = writeset_has_utility();
 	STOP_EVENT("granted");
 	/* The entry is committed: a cancel would only move the work to the applier. Termination is still possible. */
 	HOLD_CANCEL_INTERRUPTS();
@@ -571,6 +575,11 @@ commit_done(void)
 			RESUME_CANCEL_INTERRUPTS();
 			QueryCancelPending = false; /* it was for this transaction, which is committed */
 		}
+		if (tx.schema_change && nodedb_schema_wait > 0 && !wait_shown(1, tx.index, nodedb_schema_wait))
+			ereport(NOTICE,
+					(errmsg("the schema change is committed, but not all nodes show it yet"),
+					 errdetail("They apply it as soon as they can. See nodedb.nodes."),
+					 errhint("nodedb.schema_wait says how long to wait for them.")));
 	}
 	else if (tx.in_log)
 		give_up_id();

@@ -102,3 +102,28 @@ wait_reached(NdGroupId group, uint64 index, int timeout_ms)
 	}
 	ConditionVariableCancelSleep();
 }
+
+bool
+wait_shown(NdGroupId group, uint64 index, int timeout_ms)
+{
+	NodedbGroup *g = &nodedb_groups[group];
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	uint64		wanted = pg_atomic_read_u64(&g->shown_wanted);
+	bool		shown;
+
+	while (wanted < index && !pg_atomic_compare_exchange_u64(&g->shown_wanted, &wanted, index))
+		;
+	nodedb_wake(&nodedb_shared->raft_latch);
+	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
+	for (;;)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+
+		shown = pg_atomic_read_u64(&g->shown_by_all) >= index;
+		if (shown || left <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&nodedb_shared->applied_cv, left, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return shown;
+}

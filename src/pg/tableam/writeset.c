@@ -58,6 +58,7 @@ static struct
 	uint32		n_row_keys;
 	uint32		cap_keys;
 	bool		escalated;		/* row keys have become relation keys */
+	bool		has_utility;	/* or had, before a rollback to a savepoint */
 
 	Mark	   *marks;			/* in TopTransactionContext */
 	int			n_marks;
@@ -139,6 +140,7 @@ void writeset_reset(void)
 	ws.spilled = 0;
 	ws.len = 0;
 	ws.n_relations = 0;
+	ws.has_utility = false;
 	if (ws.cap > BUFFER_KEEP_BYTES)
 	{
 		pfree(ws.buf);
@@ -165,6 +167,11 @@ void writeset_reset(void)
 }
 
 /* ---- body ---- */
+
+bool writeset_has_utility(void)
+{
+	return ws.has_utility;
+}
 
 bool writeset_has_ops(void)
 {
@@ -397,6 +404,7 @@ void writeset_relation_lock_name(const char *schema, const char *name, LOCKMODE 
 void writeset_utility(const char *data, Size len)
 {
 	record_begin('X');
+	ws.has_utility = true;
 	put(data, len);
 	record_end();
 }

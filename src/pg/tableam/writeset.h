@@ -26,6 +26,7 @@
 #include "storage/lock.h"
 #include "utils/rel.h"
 
+extern bool writeset_has_utility(void);		/* a utility command is among them */
 extern bool writeset_has_ops(void);			/* rows or utility commands: the transaction must go through the log */
 extern uint64 writeset_body_len(void);		/* bytes */
 /* Copy a range of the body (from memory or the spill file). */

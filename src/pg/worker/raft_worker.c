@@ -392,6 +392,35 @@ wait_set(void)
 	return set;
 }
 
+/* Schema changes that wait until all nodes show them, here and elsewhere. True: look again in a moment. */
+static bool
+follow_shown(void)
+{
+	bool		awaited = false;
+
+	for (NdGroupId g = 1; g < node_group_count(rw.node) && g < nodedb_shared->max_groups; g++)
+	{
+		NodedbGroup *group = &nodedb_groups[g];
+		uint64		wanted = pg_atomic_read_u64(&group->shown_wanted);
+		uint64		all;
+
+		awaited |= node_shown(rw.node, g, nodedb_watermark(g));
+		if (wanted == 0)
+			continue;
+		if (wanted != rw.shown_asked[g])
+		{
+			rw.shown_asked[g] = wanted;
+			node_ask_shown(rw.node, g, wanted);
+		}
+		all = node_shown_by_all(rw.node, g);
+		if (all == pg_atomic_read_u64(&group->shown_by_all))
+			continue;
+		pg_atomic_write_u64(&group->shown_by_all, all);
+		ConditionVariableBroadcast(&nodedb_shared->applied_cv);
+	}
+	return awaited;
+}
+
 static void
 loop(void)
 {
@@ -401,6 +430,7 @@ loop(void)
 	uint64		next_status = 0;
 	uint64		next_durable = 0;
 	uint64		tell_commit = 0;
+	bool		awaited = false;
 	MemoryContext message_context = AllocSetContextCreate(TopMemoryContext, "nodedb raft worker", ALLOCSET_DEFAULT_SIZES);
 
 	MemoryContextSwitchTo(message_context);
@@ -411,6 +441,8 @@ loop(void)
 		long		timeout = next_tick > now ? (long) (next_tick - now) : 0;
 
 		if (rw.ring_full)
+			timeout = Min(timeout, 1);
+		if (awaited)
 			timeout = Min(timeout, 1);
 		if (tell_commit != 0)
 			timeout = Min(timeout, tell_commit > now ? (long) (tell_commit - now) : 0);
@@ -450,6 +482,7 @@ loop(void)
 		rw.ring_full = false;
 		if (tell_commit != 0 && now >= tell_commit)
 			node_tell_commit(rw.node);
+		awaited = follow_shown();
 		for (int i = 0; i < 16 && node_work(rw.node); i++)
 			;
 		if (!node_commit_untold(rw.node))
@@ -488,6 +521,8 @@ nodedb_raft_worker_main(Datum arg)
 	memset(&rw, 0, sizeof(rw));
 	rw.limits.keys_max = CERTIFIER_KEYS_MAX;
 	rw.limits.ids_max = CERTIFIER_IDS_MAX;
+	/* Process life. */
+	rw.shown_asked = MemoryContextAllocZero(TopMemoryContext, sizeof(uint64) * nodedb_shared->max_groups);
 	nodedb_shared->raft_pid = MyProcPid;
 	nodedb_shared->raft_latch = MyLatch;
 	before_shmem_exit(at_exit, (Datum) 0);

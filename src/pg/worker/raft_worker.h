@@ -26,6 +26,7 @@ typedef struct RaftWorker
 	CertifierLimits limits;
 	char		dir[MAXPGPATH];
 	bool		ring_full;		/* a delivery waits for room */
+	uint64	   *shown_asked;	/* per group: NodedbGroup.shown_wanted that was asked for */
 	bool		changed;		/* the status in shared memory is stale */
 	bool		alarmed;		/* the store failed, and that was said */
 	bool		unborn;			/* the identity file says so (raft_worker_command.c); the groups may not be durable yet */
