@@ -3,6 +3,7 @@
 # What is built:
 #   build/obj/libnodedb.a    all of src/ but src/pg and src/transport/grpc*.c; compiled without PostgreSQL's include path
 #   nodedb.so                src/pg but src/pg/worker/raft_worker*.c: light, named in shared_preload_libraries
+#   nodedb_logdump           src/tools/logdump*.c: reads the log of a node, for support
 #   nodedb_worker.so         src/pg/worker/raft_worker*.c, src/transport/grpc*.c and the whole of libnodedb.a: only the raft worker loads it
 # The tests build the same sources again in flavours of their own: build/san (sanitizers), build/mut (planted bugs), build/fuzz (clang).
 #
@@ -106,6 +107,10 @@ $(B)/nodedb.so: $(patsubst %.c,$(B)/pg/%.o,$(PG_SRC)) $(B)/obj/libnodedb.a
 $(B)/nodedb_worker.so: $(patsubst %.c,$(B)/pg/%.o,$(WORKER_SRC)) $(call objects,obj,$(GRPC_SRC)) $(B)/obj/libnodedb.a
 	$(say)gcc $(SO_FLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(B)/obj/libnodedb.a -Wl,--no-whole-archive $(GRPC_LIBS) $(CORE_LIBS)
 
+$(B)/nodedb_logdump: $(call objects,obj,$(wildcard src/tools/logdump*.c)) $(B)/obj/libnodedb.a
+	$(say)gcc -o $@ $^ $(CORE_LIBS)
+
+PROGRAMS_BUILT := $(B)/nodedb_logdump
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
 .PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-long test-build sim mutants bench bench-core fuzz format lint clean-build
@@ -132,15 +137,16 @@ deps:
 	@test/deps
 
 core: $(B)/obj/libnodedb.a
-all: core $(SHLIBS)
+all: core $(SHLIBS) $(PROGRAMS_BUILT)
 
 install: install-shlibs
-install-shlibs: $(SHLIBS)
-	mkdir -p '$(DESTDIR)$(pkglibdir)'
+install-shlibs: $(SHLIBS) $(PROGRAMS_BUILT)
+	mkdir -p '$(DESTDIR)$(pkglibdir)' '$(DESTDIR)$(bindir)'
+	install -m 755 $(PROGRAMS_BUILT) '$(DESTDIR)$(bindir)/'
 	install -m 755 $(SHLIBS) '$(DESTDIR)$(pkglibdir)/'
 uninstall: uninstall-shlibs
 uninstall-shlibs:
-	rm -f '$(DESTDIR)$(pkglibdir)/nodedb.so' '$(DESTDIR)$(pkglibdir)/nodedb_worker.so'
+	rm -f '$(DESTDIR)$(bindir)/nodedb_logdump' '$(DESTDIR)$(pkglibdir)/nodedb.so' '$(DESTDIR)$(pkglibdir)/nodedb_worker.so'
 
 ifeq ($(wildcard $(PGXS)),)
 .PHONY: install uninstall clean

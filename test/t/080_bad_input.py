@@ -469,6 +469,38 @@ def segment_of_a_newer_format(c):
 	refused_until_restored(c, 3, lambda: (path, newer_format(path, SEGMENT)), os.path.basename(path), "format 2", "newer version of nodedb")
 
 
+def logdump(*arguments):
+	done = subprocess.run([os.path.join(cluster.BIN, "nodedb_logdump"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+	return done.returncode, done.stdout
+
+
+@test
+def logdump_shows_and_verifies(c):
+	"""On a running node's log, and on a damaged copy of it; it changes nothing."""
+	c.execute(1, "INSERT INTO bad VALUES (-77, 'logdump shows this')")
+	c.wait_caught_up()
+	status, text = logdump("--rows", directory(c, 2))
+	equal(status, 0, text[-500:])
+	says(text, "INSERT public.bad", "'logdump shows this'", "all checksums are good")
+	line = next(line for line in text.splitlines()[:text[:text.index("'logdump shows this'")].count("\n")][::-1] if " TXN " in line)
+	status, text = logdump("--transaction=" + line.split(" TXN ")[1].split()[0], directory(c, 3))
+	equal(status, 0, text)
+	says(text, "key ", "'logdump shows this'")
+	with tempfile.TemporaryDirectory(prefix="nodedb-logdump-") as where:
+		for path in segments(c, 2):
+			shutil.copy(path, where)
+		first = sorted(os.listdir(where))[0]
+		overwrite(os.path.join(where, first), 512 + 10, b"xxxx")
+		before = contents(where)
+		status, text = logdump("-e", where)
+		equal(status, 1)
+		says(text, "DAMAGE", first, "at offset 512", "1 places are damaged", "TXN")
+		equal(contents(where), before)
+		equal(logdump(where + "/none")[0], 2)
+	for arguments in ((), ("--what",), ("-i", "x", directory(c, 2)), ("-t", "1.2", directory(c, 2))):
+		equal(logdump(*arguments)[0], 2, "arguments %s" % (arguments,))
+
+
 @test
 def bit_flip_in_a_segment(c):
 	path = segments(c, 2)[-2]
