@@ -252,6 +252,8 @@ bool node__deliver(NodeGroup *g)
 	}
 	if (status == ND_NOMEM)
 		g->stuck_tick = n->tick + 1;
+	else if (node__log_lost(n, status))
+		return false;
 	else if (status != ND_OK && status != ND_BUSY)
 		node__stop_group(g, "entry %llu cannot be delivered: %s", (unsigned long long) g->delivered + 1, nd_status_text(status));
 	return count > 0;

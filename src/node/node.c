@@ -94,10 +94,15 @@ void node__event(NodeGroup *g, NdStatus status)
 
 void node__fail(Node *n, NdStatus status, const char *what)
 {
+	StoreStatus s;
+
 	if (n->failed != ND_OK)
 		return;
 	n->failed = status;
 	n->changed = true;
+	store_status(n->store, &s);
+	if (status == ND_DAMAGED && s.damage != NULL)
+		what = s.damage;
 	node__log(n, 3, "%s: %s; every group of this node stops", what, nd_status_text(status));
 	for (uint32_t i = 0; i < n->n_groups; i++)
 	{
@@ -112,7 +117,11 @@ static NdStatus read_log(void *ctx, uint64_t lo, uint64_t hi, uint64_t bytes_max
 {
 	NodeGroup  *g = ctx;
 
-	return store_entries(g->node->store, g->id, lo, hi, bytes_max, out, out_cap, n);
+	NdStatus	status = store_entries(g->node->store, g->id, lo, hi, bytes_max, out, out_cap, n);
+
+	/* The core freezes this group by it; the other groups stand on the same log. */
+	node__log_lost(g->node, status);
+	return status;
 }
 
 static NdStatus start_group(Node *n, NodeGroup *g, NdGroupId id, RaftRestore *restore, char *error, size_t error_len)

@@ -14,7 +14,7 @@
  * 3. After a restart delivery starts behind the certifier's checkpoint; `index <= applied` entries are certified but marked replayed.
  * 4. A proposal is answered exactly once: delivered (by its entry), or failed before it was ever sent anywhere, or unknown at its deadline.
  *    While it waits it is proposed again under the same id after a leader change; the certifier makes copies harmless.
- * 5. A failed store stops every group of the node (node_failed()).
+ * 5. A failed store stops every group of the node (node_failed()): a failed write, and damage in what is needed, found by a read or the scrub.
  */
 #ifndef ND_NODE_H
 #define ND_NODE_H
@@ -81,6 +81,7 @@ typedef struct NodeConfig
 	uint32_t	entry_bytes_max;	/* larger proposals: ND_TOOBIG; not above StoreConfig.record_bytes_max; 0: WIRE_ENTRY_BYTES_MAX, which is also the most */
 	uint32_t	sleep_after_ticks;	/* an idle group sleeps after so long (core/multiraft); 0: never */
 	uint32_t	orphan_ticks;	/* a member out of reach for so long loses what its transactions reserved and their chunks; 0: never (orphan.c) */
+	uint64_t	scrub_bytes_per_s;	/* how fast the log is read again to find damage (store.h, store_scrub()); 0: never */
 	uint64_t	seed;
 } NodeConfig;
 
@@ -176,6 +177,7 @@ typedef struct NodeGroupStatus
 uint32_t	node_group_count(const Node *n);
 NdStatus	node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out);
 bool		node_failed(const Node *n, NdStatus *status);
+void		node_set_scrub_rate(Node *n, uint64_t bytes_per_s);	/* NodeConfig.scrub_bytes_per_s, from now on */
 uint64_t	node_certifier_checksum(const Node *n, NdGroupId group);
 /* For tests and the simulator: the core of a group, to look at (raft_check(), raft_configuration()), never to change. NULL: no such group. */
 const Raft *node_raft(const Node *n, NdGroupId group);

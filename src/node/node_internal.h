@@ -15,6 +15,7 @@
  *   shown.c        is an entry visible on all nodes?
  *   orphan.c       what nodes that are gone have left behind in the certifiers
  *   truncate.c     how far the log may be cut
+ *   scrub.c        the log is read again, at a pace
  */
 #ifndef ND_NODE_INTERNAL_H
 #define ND_NODE_INTERNAL_H
@@ -240,6 +241,8 @@ struct Node
 
 	bool		flushing;
 	uint64_t	flush_seq;
+	uint64_t	scrub_credit;	/* thousandths of bytes that the scrub may read */
+	uint64_t	damages;		/* of the store, told so far */
 
 	Pending   **pending;		/* hash table */
 	Pending   **by_request;		/* newest forwarding per slot: answers find theirs */
@@ -343,6 +346,10 @@ void		node__reconcile_meta(Node *n);
 /* orphan.c */
 NdStatus	node__announce(NodeGroup *g);
 void		node__cancel_orphans(NodeGroup *g);
+
+/* scrub.c */
+void		node__scrub(Node *n);
+bool		node__log_lost(Node *n, NdStatus status);	/* does it say that the log cannot be read? Then the node has failed */
 
 /* truncate.c */
 void		node__truncate(NodeGroup *g);

@@ -204,4 +204,5 @@ void node_tick(Node *n)
 	gossip(n);
 	keepalive(n);
 	node__sweep_peers(n);
+	node__scrub(n);
 }

@@ -25,6 +25,7 @@ int			nodedb_election_timeout = 600;
 int			nodedb_segment_size = 64;
 int			nodedb_log_keep = 65536;
 int			nodedb_log_cache = 64;
+int			nodedb_scrub_rate = 4096;
 int			nodedb_writeset_memory = 16384;
 int			nodedb_max_transaction_size = 4096;
 int			nodedb_bulk_keys = 100000;
@@ -89,6 +90,10 @@ nodedb_guc_init(void)
 	DefineCustomIntVariable("nodedb.log_cache", "Memory for recent log entries, so that other nodes are served without reading files.",
 							"Raise it when followers often lag by more than this.",
 							&nodedb_log_cache, 64, 1, 65536, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.scrub_rate", "How much of the replicated log is read again per second to find damage on its disk; 0 turns it off.",
+							"Lower it where the disk is busy, raise it where the log is so large that a round takes too long (nodedb_scrub_rounds_total in "
+							"nodedb.metrics). A node whose log is damaged stops; the others go on.",
+							&nodedb_scrub_rate, 4096, 0, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("nodedb.writeset_memory", "Memory of a session for the changes of its transaction before they go to a temporary file.",
 							"Raise it for large loads on servers with much memory.",
 							&nodedb_writeset_memory, 16384, 64, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);

@@ -31,6 +31,7 @@ extern int	nodedb_election_timeout;	/* ms */
 extern int	nodedb_segment_size;		/* MB */
 extern int	nodedb_log_keep;			/* MB */
 extern int	nodedb_log_cache;			/* MB */
+extern int	nodedb_scrub_rate;			/* kB per second; 0: off */
 extern int	nodedb_writeset_memory;		/* kB, per session, before it spills */
 extern int	nodedb_max_transaction_size;	/* MB */
 extern int	nodedb_bulk_keys;			/* keys of one transaction before they become relation keys */

@@ -107,6 +107,9 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->kicked, 0);
 		pg_atomic_init_u64(&s->demoted, 0);
 		pg_atomic_init_u64(&s->apply_retries, 0);
+		pg_atomic_init_u64(&s->scrub_rounds, 0);
+		pg_atomic_init_u64(&s->scrub_bytes, 0);
+		pg_atomic_init_u64(&s->log_damages, 0);
 		pg_atomic_init_u32(&s->command.done, 0);
 		SpinLockInit(&s->read_lock);
 		ConditionVariableInit(&s->applied_cv);

@@ -221,6 +221,9 @@ typedef struct NodedbShared
 	pg_atomic_uint64 kicked;
 	pg_atomic_uint64 demoted;
 	pg_atomic_uint64 apply_retries;
+	pg_atomic_uint64 scrub_rounds;	/* raft worker, these three */
+	pg_atomic_uint64 scrub_bytes;
+	pg_atomic_uint64 log_damages;
 
 	uint32		n_members;		/* under status_lock */
 	NodeMember	members[RAFT_MEMBERS_MAX];

@@ -87,6 +87,7 @@ void store_close(Store *s)
 	parts_free(&s->gathering);
 	parts_free(&s->flying);
 	nd_free(s->writes);
+	store__scrub_free(s);
 	nd_buf_free(&s->scratch);
 	nd_free(s);
 }
@@ -148,4 +149,10 @@ void store_status(const Store *s, StoreStatus *out)
 	out->index_bytes = s->index_bytes;
 	out->failed = s->failed != ND_OK;
 	out->disk_full = s->disk_full;
+	out->scrub_segment = s->scrub.segment;
+	out->scrub_offset = s->scrub.offset;
+	out->scrub_bytes = s->scrub.bytes;
+	out->scrub_rounds = s->scrub.rounds;
+	out->damages = s->damages;
+	out->damage = s->damages > 0 ? s->damage : NULL;
 }

@@ -10,6 +10,7 @@
  * 3. A torn tail (the last flush never finished) is cut at recovery. A bad checksum with good records behind it, or in any but the newest
  *    segment, is damage: ND_DAMAGED with a message that names file and offset; nothing is cut.
  * 4. After a failed write or fsync the store is failed for good: every later call says ND_IO. An fsync is never retried.
+ *    So it is after damage in what is needed, whoever found it, a read or the scrub: every later call says ND_DAMAGED.
  * 5. A segment file is removed or recycled only when no live entry stands in it; hard states, prefix marks and checkpoints that still
  *    count are written anew before.
  * 6. Entries are readable from store_append() on; positions never move while an entry is live.
@@ -97,6 +98,19 @@ NdStatus	store_read_checkpoint(Store *s, NdGroupId group, uint64_t *index, NdBuf
 /* For other processes: no Store needed. Payload of the record at the position, checksum verified, group/index/term compared. */
 NdStatus	store_read_position(Vfs *vfs, const char *dir, StorePosition at, NdGroupId group, uint64_t index, uint64_t term, NdBuf *payload);
 
+/* ---- scrub: damage is found while the other nodes still have what is lost, not at the next start ---- */
+/*
+ * Verify up to about `bytes` more of what is durable: headers of segments and batches, checksums, flush numbers without a gap up to the place where this
+ * process knows the log to end. The caller sets the pace; at most STORE_SCRUB_STEP a call. It begins anew with each process and goes
+ * round for ever; what is removed or recycled meanwhile is left out. Never waits for the disk: ND_BUSY, the bytes are asked for, call again.
+ *
+ * ND_DAMAGED, ND_IO (the disk refuses to read): something needed is lost: a live entry or checkpoint, or small state that the next start would read.
+ * The store has failed; StoreStatus.damage names file and offset. Damage where nothing live stands is no reason to stop: ND_OK, damages and
+ * damage tell. (A restart would refuse such a segment as long as it is there: it goes with the next truncation that frees it.)
+ */
+#define STORE_SCRUB_STEP (64 * 1024)
+NdStatus	store_scrub(Store *s, uint64_t bytes);
+
 typedef struct StoreStatus
 {
 	uint64_t	bytes_live;			/* in segments that hold live entries */
@@ -107,6 +121,13 @@ typedef struct StoreStatus
 	uint64_t	index_bytes;		/* memory of the index */
 	bool		failed;
 	bool		disk_full;			/* the last preallocation failed; appends say ND_FULL until one succeeds */
+	/* of this process */
+	uint64_t	scrub_segment;		/* being verified; 0: between two rounds */
+	uint64_t	scrub_offset;		/* in it */
+	uint64_t	scrub_bytes;		/* verified */
+	uint64_t	scrub_rounds;		/* finished */
+	uint64_t	damages;			/* places found damaged, by the scrub or a read; each round counts anew what still stands */
+	const char *damage;				/* the last one: file, offset, what; NULL: none. Until the store closes */
 } StoreStatus;
 void		store_status(const Store *s, StoreStatus *out);
 

@@ -6,6 +6,7 @@
  * store_write.c     records, batches, flushes, and the public writing calls
  * store_recover.c   from files to memory
  * store_read.c      from files or memory to the caller
+ * store_scrub.c     what is durable, read again and again; damage
  * store.c           life and status
  *
  * Invariants (beside those of store.h):
@@ -49,6 +50,7 @@ typedef struct StoreSegment
 	uint64_t	checkpoint_bytes;
 	uint64_t	first_seq;		/* flush of its first batch; 0: spare */
 	uint64_t	free_seq;		/* live fell to 0 by a record of this flush */
+	uint64_t	end;			/* behind its last durable batch; 0: none */
 } StoreSegment;
 
 /* What a flush writes to one segment: batch header and records, growing. */
@@ -104,6 +106,25 @@ typedef struct StoreGroup
 	uint64_t	cached_bytes;
 } StoreGroup;
 
+/* The scrub reads a segment's sectors in order. */
+typedef struct StoreScrub
+{
+	uint8_t    *buffer;			/* STORE_SCRUB_STEP; with the first call */
+	NdChecksum *sum;
+	uint64_t	segment;		/* number; 0: a round begins */
+	uint64_t	offset;			/* next byte, a multiple of the sector */
+	uint64_t	fetched;		/* bytes from there on that the disk was asked for */
+	uint32_t	waits;			/* calls since then */
+	StoreBatchHeader batch;		/* whose body is being read */
+	uint64_t	batch_at;		/* its offset; 0: none */
+	uint64_t	body_left;
+	uint64_t	last_seq;		/* of the batch before, in this segment; 0: none */
+	bool		seeking;		/* behind damage: for a batch header */
+	uint64_t	lost_from;		/* what is not told yet of it; 0: all is */
+	uint64_t	bytes;
+	uint64_t	rounds;
+} StoreScrub;
+
 struct Store
 {
 	Vfs		   *vfs;
@@ -140,6 +161,9 @@ struct Store
 	uint64_t	index_bytes;
 	NdStatus	failed;			/* ND_OK, or why the store failed for good */
 	bool		disk_full;
+	StoreScrub	scrub;
+	uint64_t	damages;
+	char		damage[STORE_PATH_MAX + 100];
 };
 
 /* ---- store_segment.c ---- */
@@ -211,6 +235,11 @@ bool		store__state_decode(const uint8_t *data, size_t len, StoreState *out);
 /* ---- store_read.c ---- */
 /* Record at a place, from memory or from its file, checksum verified; out gets the payload. */
 NdStatus	store__read_record(Store *s, const StoreSlot *at, StoreRecord *r, NdBlob **payload);
+
+/* ---- store_scrub.c ---- */
+/* What is needed at this place is lost, ND_DAMAGED or ND_IO: the store fails. Returns why. */
+NdStatus	store__damaged(Store *s, uint64_t segment, uint64_t offset, NdStatus why, const char *what);
+void		store__scrub_free(Store *s);
 
 /* ---- store_recover.c ---- */
 NdStatus	store__recover(Store *s, char *error, size_t error_len);

@@ -72,14 +72,18 @@ NdStatus store__read_record(Store *s, const StoreSlot *at, StoreRecord *r, NdBlo
 		st = store__segment_open(s, segment, &f);
 		if (st == ND_OK)
 			st = s->vfs->ops->read(s->vfs, f, offset, s->scratch.data, at->len, &got);
-		if (st != ND_OK)
+		if (st == ND_DAMAGED)
+			return store__damaged(s, at->segment, 0, st, "the file is gone");
+		if (st == ND_NOMEM)
 			return st;
+		if (st != ND_OK)
+			return store__damaged(s, at->segment, offset, ND_IO, "could not be read");
 		if (got < at->len)
-			return ND_DAMAGED;
+			return store__damaged(s, at->segment, offset, ND_DAMAGED, "the file ends");
 		bytes = s->scratch.data;
 	}
 	if (!store__record_verify(bytes, at->len, segment->number, offset, r))
-		return ND_DAMAGED;
+		return store__damaged(s, at->segment, offset, ND_DAMAGED, "damaged record");
 	*payload = nd_blob_new(bytes + STORE_RECORD_HEADER, r->payload_len);
 	return *payload ? ND_OK : ND_NOMEM;
 }
@@ -108,7 +112,7 @@ static NdStatus read_entry(Store *s, const StoreGroup *g, uint64_t index, RaftEn
 	if (st == ND_OK && (r.kind != STORE_ENTRY || r.group != g->id || r.index != index || r.term != out->term))
 	{
 		nd_blob_unref(out->payload);
-		st = ND_DAMAGED;
+		st = store__damaged(s, slot->segment, (uint64_t) slot->offset8 * 8, ND_DAMAGED, "another record than was written");
 	}
 	return st;
 }
@@ -162,7 +166,7 @@ NdStatus store_read_checkpoint(Store *s, NdGroupId group, uint64_t *index, NdBuf
 	if (st != ND_OK)
 		return st;
 	if (r.kind != STORE_CHECKPOINT || r.group != group || r.index != g->checkpoint_index)
-		st = ND_DAMAGED;
+		st = store__damaged(s, g->checkpoint.segment, (uint64_t) g->checkpoint.offset8 * 8, ND_DAMAGED, "another record than was written");
 	else
 	{
 		nd_buf_reset(out);

@@ -413,6 +413,7 @@ static NdStatus scan_segment(Scan *c, uint32_t k)
 		c->staged_seq = h.flush_seq;
 		c->next_part = h.part + 1u;
 		offset = store__round_up(offset + STORE_BATCH_HEADER + h.body_len, STORE_SECTOR);
+		segment->end = offset;
 		c->broken = segment;
 		c->broken_at = offset;
 		if ((h.flags & STORE_BATCH_LAST) != 0)
@@ -623,7 +624,7 @@ static NdStatus settle(Scan *c)
 		StoreSegment *segment = s->segments[k];
 		VfsFile    *f;
 
-		segment->first_seq = 0;
+		segment->first_seq = segment->end = 0;
 		if (segment->bytes <= s->segment_bytes)
 			continue;
 		st = store__segment_open(s, segment, &f);
@@ -654,6 +655,8 @@ static NdStatus scan_all(Scan *c)
 		return st;
 	s->current = c->any ? c->good_segment : 0;
 	s->end = c->any ? c->good_end : STORE_SEGMENT_HEADER;
+	if (s->n_segments > 0)
+		s->segments[s->current]->end = s->end;
 	s->durable_seq = c->good_seq;
 	s->gather_seq = c->good_seq + 1;
 	return settle(c);

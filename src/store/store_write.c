@@ -576,6 +576,7 @@ NdStatus store__begin(Store *s)
 	if (st != ND_OK)
 		return store__fail(s, st);
 	s->end = store__round_up(part->offset + part->len, STORE_SECTOR);
+	part->segment->end = s->end;
 	s->gathering.n = 0;
 	s->durable_seq = s->gather_seq++;
 	return ND_OK;
@@ -599,12 +600,17 @@ NdStatus store_flush_poll(Store *s, uint64_t *durable_seq)
 	if (st != ND_OK)
 		return store__fail(s, st);
 	for (uint32_t k = 0; k < s->flying.n; k++)
-		if (s->flying.v[k].cap > BUFFER_KEPT_MAX)
+	{
+		StorePart  *part = &s->flying.v[k];
+
+		part->segment->end = store__round_up(part->offset + part->len, STORE_SECTOR);
+		if (part->cap > BUFFER_KEPT_MAX)
 		{
-			nd_free(s->flying.v[k].data);
-			s->flying.v[k].data = NULL;
-			s->flying.v[k].cap = 0;
+			nd_free(part->data);
+			part->data = NULL;
+			part->cap = 0;
 		}
+	}
 	s->flying.n = 0;
 	s->flushes++;
 	s->durable_seq = s->gather_seq - 1;

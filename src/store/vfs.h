@@ -24,6 +24,10 @@ typedef struct VfsOps
 	NdStatus	(*size)(Vfs *v, VfsFile *f, uint64_t *bytes);
 	uint64_t	(*inode)(Vfs *v, VfsFile *f);			/* 0: unknown */
 	NdStatus	(*read)(Vfs *v, VfsFile *f, uint64_t offset, void *out, size_t len, size_t *got);	/* got < len at the end of the file */
+	/* For the scrub. fetch: have the disk bring this part, without waiting; what caches hold of it is dropped where that can be done. Best effort. */
+	void		(*fetch)(Vfs *v, VfsFile *f, uint64_t offset, size_t len);
+	/* read(), but ND_BUSY where it would wait for the disk. */
+	NdStatus	(*peek)(Vfs *v, VfsFile *f, uint64_t offset, void *out, size_t len, size_t *got);
 	NdStatus	(*write)(Vfs *v, VfsFile *f, uint64_t offset, const void *data, size_t len);	/* ND_FULL, ND_IO */
 	NdStatus	(*allocate)(Vfs *v, VfsFile *f, uint64_t bytes);	/* real blocks, zeroed; ND_FULL */
 	NdStatus	(*truncate)(Vfs *v, VfsFile *f, uint64_t bytes);

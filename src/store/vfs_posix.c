@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -261,6 +262,37 @@ static NdStatus posix_read(Vfs *v, VfsFile *f, uint64_t offset, void *out, size_
 	return ND_OK;
 }
 
+/* Dirty pages stay: the kernel drops only what the disk has. */
+static void posix_fetch(Vfs *v, VfsFile *f, uint64_t offset, size_t len)
+{
+	(void) v;
+	posix_fadvise(f->fd, (off_t) offset, (off_t) len, POSIX_FADV_DONTNEED);
+	posix_fadvise(f->fd, (off_t) offset, (off_t) len, POSIX_FADV_WILLNEED);
+}
+
+static NdStatus posix_peek(Vfs *v, VfsFile *f, uint64_t offset, void *out, size_t len, size_t *got)
+{
+	*got = 0;
+	while (*got < len)
+	{
+		struct iovec part = {(char *) out + *got, len - *got};
+		ssize_t		n = preadv2(f->fd, &part, 1, (off_t) (offset + *got), RWF_NOWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return ND_BUSY;
+		if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))	/* not every file system can say */
+			return posix_read(v, f, offset, out, len, got);
+		if (n < 0)
+			return status_of(errno);
+		if (n == 0)
+			break;
+		*got += (size_t) n;
+	}
+	return ND_OK;
+}
+
 static NdStatus posix_write(Vfs *v, VfsFile *f, uint64_t offset, const void *data, size_t len)
 {
 	(void) v;
@@ -402,6 +434,8 @@ static const VfsOps posix_ops = {
 	.size = posix_size,
 	.inode = posix_inode,
 	.read = posix_read,
+	.fetch = posix_fetch,
+	.peek = posix_peek,
 	.write = posix_write,
 	.allocate = posix_allocate,
 	.truncate = posix_truncate,

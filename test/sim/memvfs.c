@@ -432,6 +432,11 @@ static NdStatus mem_read(Vfs *v, VfsFile *f, uint64_t offset, void *out, size_t 
 	return ND_OK;
 }
 
+static void mem_fetch(Vfs *v, VfsFile *f, uint64_t offset, size_t len)
+{
+	(void) v, (void) f, (void) offset, (void) len;
+}
+
 static NdStatus mem_write_inode(MemVfs *m, Inode *inode, uint64_t offset, const void *data, size_t len)
 {
 	NdStatus	st = fault(m, MEMVFS_WRITE);
@@ -601,6 +606,8 @@ static const VfsOps mem_ops = {
 	.size = mem_size,
 	.inode = mem_inode,
 	.read = mem_read,
+	.fetch = mem_fetch,
+	.peek = mem_read,
 	.write = mem_write,
 	.allocate = mem_allocate,
 	.truncate = mem_truncate,

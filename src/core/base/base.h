@@ -120,5 +120,12 @@ uint64_t	nd_random_below(NdRandom *r, uint64_t n);	/* 0..n-1, unbiased; n > 0 */
 
 /* ---- checksum: XXH3 64 bits ---- */
 uint64_t	nd_checksum(const void *data, size_t len, uint64_t seed);
+/* The same in pieces: begin, any number of adds, end. */
+typedef struct NdChecksum NdChecksum;
+NdChecksum *nd_checksum_new(void);	/* NULL: no memory */
+void		nd_checksum_free(NdChecksum *c);
+void		nd_checksum_begin(NdChecksum *c, uint64_t seed);
+void		nd_checksum_add(NdChecksum *c, const void *data, size_t len);
+uint64_t	nd_checksum_end(const NdChecksum *c);
 
 #endif

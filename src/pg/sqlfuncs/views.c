@@ -240,6 +240,9 @@ nodedb_show_metrics(PG_FUNCTION_ARGS)
 			{"nodedb_kicked_total", pg_atomic_read_u64(&s->kicked), "local transactions told to give way to the applier (40001)"},
 			{"nodedb_demoted_total", pg_atomic_read_u64(&s->demoted), "proposed local transactions that gave way to the applier (40003)"},
 			{"nodedb_apply_retries_total", pg_atomic_read_u64(&s->apply_retries), "batches that the applier rolled back and tried again"},
+			{"nodedb_scrub_rounds_total", pg_atomic_read_u64(&s->scrub_rounds), "times that the whole log was read again and verified"},
+			{"nodedb_scrub_bytes_total", pg_atomic_read_u64(&s->scrub_bytes), "bytes of the log that were read again and verified"},
+			{"nodedb_log_damages_total", pg_atomic_read_u64(&s->log_damages), "damaged places found in the log; the server log names file and offset"},
 			{"nodedb_tickets_open", pg_atomic_read_u64(&s->tickets_end) - pg_atomic_read_u64(&s->turn), "committed entries not yet applied here"},
 		};
 

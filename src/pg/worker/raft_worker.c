@@ -240,6 +240,7 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	config.checkpoint_every = CHECKPOINT_EVERY;
 	config.sleep_after_ticks = 0;
 	config.orphan_ticks = ORPHAN_MS / TICK_MS;
+	config.scrub_bytes_per_s = (uint64) nodedb_scrub_rate << 10;
 	config.seed = rw.identity.host_id ^ rw.identity.incarnation;
 	memset(&callbacks, 0, sizeof(callbacks));
 	callbacks.deliver = requests_deliver;
@@ -492,6 +493,7 @@ loop(void)
 		if (now >= next_durable)
 		{
 			next_durable = now + 1000;
+			node_set_scrub_rate(rw.node, (uint64) nodedb_scrub_rate << 10);
 			mind_helpers();
 			for (NdGroupId g = 1; g < node_group_count(rw.node); g++)
 				node_applied_durable(rw.node, g, pg_atomic_read_u64(&nodedb_groups[g].durable), (uint64) nodedb_log_keep << 20);

@@ -24,6 +24,7 @@ status_publish(void)
 	NodeMember	members[RAFT_MEMBERS_MAX];
 	uint32		n;
 	NdStatus	failure;
+	StoreStatus log;
 
 	if (rw.node == NULL)
 		return;
@@ -45,14 +46,23 @@ status_publish(void)
 	}
 	LWLockRelease(s->status_lock);
 	pg_atomic_write_u32(&s->n_groups, Min(node_group_count(rw.node), s->max_groups));
+	store_status(rw.store, &log);
+	pg_atomic_write_u64(&s->scrub_rounds, log.scrub_rounds);
+	pg_atomic_write_u64(&s->scrub_bytes, log.scrub_bytes);
+	pg_atomic_write_u64(&s->log_damages, log.damages);
 	rw.changed = false;
 
 	if (node_failed(rw.node, &failure) && !rw.alarmed)
 	{
+		const char *what = failure == ND_DAMAGED && log.damage != NULL ? log.damage : nd_status_text(failure);
+
 		rw.alarmed = true;
-		status_state(MEMBER_FAILED, "the replicated log failed: %s", nd_status_text(failure));
+		status_state(MEMBER_FAILED, "the replicated log failed: %s", what);
 		ereport(LOG,
-				(errmsg("nodedb: the replicated log failed: %s; this node takes no part any more", nd_status_text(failure)),
+				(errmsg("nodedb: the replicated log failed: %s; this node takes no part any more", what),
+				 failure == ND_DAMAGED ?
+				 errhint("Remove this node with nodedb.remove_node() on another one, mend its disk, and join as a new node from a new data directory. "
+						 "The other nodes go on without it.") :
 				 errhint("Mend the disk and restart the server. The other nodes go on without it.")));
 	}
 }
