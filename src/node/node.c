@@ -84,7 +84,7 @@ void node__event(NodeGroup *g, NdStatus status)
 	/* A refusal changed nothing: looking for an update after each would keep the loop busy while there is no leader. */
 	if (status == ND_OK || status == ND_NOMEM)
 		g->dirty = true;
-	if (status == ND_FROZEN)
+	if (status == ND_FROZEN && g->node->failed == ND_OK)
 	{
 		const char *reason = raft_frozen_reason(g->raft);
 
