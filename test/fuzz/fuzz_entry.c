@@ -12,6 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	EntryHeader h;
 	EntryKey   *keys;
+	EntryKey   *reads;
+	NdStatus	status;
 	uint64_t   *chunks;
 	NdBuf		buf;
 
@@ -21,15 +23,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	chunks = calloc((size_t) h.n_chunks + 1, sizeof(uint64_t));
 	for (uint32_t i = 0; i < h.n_keys; i++)
 		keys[i] = entry_key(&h, i);
+	reads = calloc((size_t) h.n_reads + 1, sizeof(EntryKey));
+	for (uint32_t i = 0; i < h.n_reads; i++)
+		reads[i] = entry_read(&h, i);
 	entry_chunks(&h, chunks);
 	nd_buf_init(&buf);
-	if (entry_encode_header(&buf, h.kind, h.flags, h.txn, h.base, keys, h.n_keys, chunks, h.n_chunks) != ND_OK)
+	status = h.n_reads > 0
+		? entry_encode_txn(&buf, h.flags, h.txn, h.base, keys, h.n_keys, h.read_base, reads, h.n_reads, chunks, h.n_chunks)
+		: entry_encode_header(&buf, h.kind, h.flags, h.txn, h.base, keys, h.n_keys, chunks, h.n_chunks);
+	if (status != ND_OK)
 		abort();
 	nd_buf_bytes(&buf, h.body, h.body_len);
 	if (buf.len != size || memcmp(buf.data, data, size) != 0)
 		abort();
 	nd_buf_free(&buf);
 	free(keys);
+	free(reads);
 	free(chunks);
 	return 0;
 }

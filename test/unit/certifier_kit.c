@@ -66,7 +66,10 @@ NdStatus kit_certify(Certifier *c, uint64_t index, KitEntry *e, Verdict *v)
 
 	left = -1;
 	nd_buf_init(&buf);
-	status = entry_encode_header(&buf, e->kind, e->flags, e->txn, e->base, e->keys, e->n_keys, e->chunks, e->n_chunks);
+	if (e->kind == ENTRY_TXN)
+		status = entry_encode_txn(&buf, e->flags, e->txn, e->base, e->keys, e->n_keys, e->read_base, e->reads, e->n_reads, e->chunks, e->n_chunks);
+	else
+		status = entry_encode_header(&buf, e->kind, e->flags, e->txn, e->base, e->keys, e->n_keys, e->chunks, e->n_chunks);
 	if (status == ND_OK)
 		status = entry_decode(buf.data, buf.len, &h);
 	if (status == ND_OK)

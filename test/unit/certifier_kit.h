@@ -17,6 +17,9 @@ typedef struct KitEntry
 	uint64_t	base;
 	EntryKey	keys[KIT_KEYS_MAX];
 	uint32_t	n_keys;
+	uint64_t	read_base;		/* TXN */
+	EntryKey	reads[KIT_KEYS_MAX];
+	uint32_t	n_reads;
 	uint64_t	chunks[KIT_CHUNKS_MAX];
 	uint32_t	n_chunks;
 } KitEntry;

@@ -99,6 +99,41 @@ static void all_mode_pairs(void **state)
 		}
 }
 
+static Verdict reader(Certifier *c, uint64_t index, TxnId id, uint64_t base, uint64_t read_base, uint64_t hash, uint8_t mode)
+{
+	return give(c, index, (KitEntry) {.kind = ENTRY_TXN, .txn = id, .base = base, .read_base = read_base, .reads = {{hash, mode}}, .n_reads = 1});
+}
+
+/* SERIALIZABLE: judged from the snapshot on, recorded for nobody, and reservations of others mean nothing to it. */
+static void reads_are_judged_from_the_snapshot_on(void **state)
+{
+	Certifier  *c = create(SMALL);
+	Verdict		v;
+
+	(void) state;
+	txn(c, 1, ID(1, 1), 0, 5, KEY_ROW_NO_KEY_UPDATE);
+	v = reader(c, 2, ID(2, 1), 1, 0, 5, KEY_ROW_SHARE);
+	assert_int_equal(v.kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(v.by_index, 1);
+	assert_int_equal(reader(c, 3, ID(2, 2), 1, 1, 5, KEY_ROW_SHARE).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 4, ID(1, 2), 1, 5, KEY_ROW_NO_KEY_UPDATE).kind, VERDICT_COMMIT);
+
+	assert_int_equal(reserve(c, 5, ID(1, 3), 1, 4, 6, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(reader(c, 6, ID(2, 3), 5, 5, 6, KEY_ROW_SHARE).kind, VERDICT_COMMIT);
+
+	/* the whole table, and a row that was not there */
+	txn(c, 7, ID(1, 4), 6, 77, KEY_REL_ROW_EXCLUSIVE);
+	assert_int_equal(reader(c, 8, ID(2, 4), 7, 6, 77, KEY_REL_SHARE).kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(reader(c, 9, ID(2, 5), 7, 6, 77, KEY_REL_ROW_SHARE).kind, VERDICT_COMMIT);
+	assert_int_equal(reader(c, 10, ID(2, 6), 7, 7, 77, KEY_REL_SHARE).kind, VERDICT_COMMIT);
+
+	/* a snapshot older than the window */
+	push(c, 11, 40);
+	assert_true(certifier_window_start(c) > 10);
+	assert_int_equal(reader(c, 60, ID(2, 7), 50, 10, 99, KEY_ROW_SHARE).kind, VERDICT_ABORT_OLD);
+	certifier_destroy(c);
+}
+
 /* The highest of several conflicting indexes is named, and the first key in order. */
 static void conflict_is_named(void **state)
 {
@@ -754,6 +789,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_committer_wins),
 		cmocka_unit_test(all_mode_pairs),
+		cmocka_unit_test(reads_are_judged_from_the_snapshot_on),
 		cmocka_unit_test(conflict_is_named),
 		cmocka_unit_test(duplicate_has_no_effect),
 		cmocka_unit_test(window_by_ids),

@@ -114,6 +114,25 @@ static uint64_t oracle_floor(const Oracle *o)
 	return floor;
 }
 
+static bool oracle_changed(const Oracle *o, EntryKey key, uint64_t base, Verdict *v)
+{
+	for (size_t i = o->n; i-- > o->first;)
+	{
+		const OracleEntry *other = &o->entries[i];
+
+		if (!other->has_keys || other->index <= base)
+			continue;
+		for (uint32_t m = 0; m < other->e.n_keys; m++)
+			if (other->e.keys[m].hash == key.hash && other->e.keys[m].mode != KEY_REL_ACCESS_SHARE &&
+				key_modes_conflict(other->e.keys[m].mode, key.mode))
+			{
+				*v = (Verdict) {.kind = VERDICT_ABORT_CONFLICT, .key = key.hash, .by_index = other->index, .by_txn = other->e.txn};
+				return true;
+			}
+	}
+	return false;
+}
+
 static void oracle_keys(Oracle *o, const KitEntry *e, Verdict *v)
 {
 	for (uint32_t k = 0; k < e->n_keys; k++)
@@ -134,21 +153,12 @@ static void oracle_keys(Oracle *o, const KitEntry *e, Verdict *v)
 			*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = lowest->index, .by_txn = lowest->txn};
 			return;
 		}
-		for (size_t i = e->kind == ENTRY_RESERVE ? o->first : o->n; i-- > o->first;)
-		{
-			const OracleEntry *other = &o->entries[i];
-
-			if (!other->has_keys || other->index <= e->base)
-				continue;
-			for (uint32_t m = 0; m < other->e.n_keys; m++)
-				if (other->e.keys[m].hash == key.hash && other->e.keys[m].mode != KEY_REL_ACCESS_SHARE &&
-					key_modes_conflict(other->e.keys[m].mode, key.mode))
-				{
-					*v = (Verdict) {.kind = VERDICT_ABORT_CONFLICT, .key = key.hash, .by_index = other->index, .by_txn = other->e.txn};
-					return;
-				}
-		}
+		if (e->kind != ENTRY_RESERVE && oracle_changed(o, key, e->base, v))
+			return;
 	}
+	for (uint32_t k = 0; k < e->n_reads; k++)
+		if (oracle_changed(o, e->reads[k], e->read_base, v))
+			return;
 }
 
 static bool oracle_chunks_kept(const Oracle *o, uint64_t index, const KitEntry *e)
@@ -236,7 +246,7 @@ static Verdict oracle_certify(Oracle *o, uint64_t index, const KitEntry *e)
 		v = (Verdict) {.kind = VERDICT_ABORT_CANCELLED, .by_index = earlier->index, .by_txn = e->txn};
 	else if (decided || (earlier != NULL && e->kind == ENTRY_RESERVE && e->flags <= earlier->e.flags))
 		v = (Verdict) {.kind = VERDICT_DUPLICATE, .by_index = earlier->index, .by_txn = e->txn, .first = earlier->verdict};
-	else if (e->base < o->start || e->base >= index || !oracle_chunks_kept(o, index, e))
+	else if (e->base < o->start || (e->n_reads > 0 && e->read_base < o->start) || e->base >= index || !oracle_chunks_kept(o, index, e))
 		v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = o->start};
 	else
 		oracle_keys(o, e, &v);
@@ -310,6 +320,13 @@ static KitEntry random_entry(History *h)
 		for (uint32_t i = 0; i < n && i < KIT_KEYS_MAX; i++)
 			e.keys[i] = (EntryKey) {below(h, h->n_hashes), modes[below(h, sizeof(modes))]};
 		e.n_keys = n;
+	}
+	if (e.kind == ENTRY_TXN && below(h, 4) == 0)
+	{
+		e.n_reads = (uint32_t) (1 + below(h, 4));
+		e.read_base = e.base > 30 ? e.base - below(h, 30) : below(h, e.base + 1);
+		for (uint32_t i = 0; i < e.n_reads; i++)
+			e.reads[i] = (EntryKey) {below(h, h->n_hashes), modes[below(h, sizeof(modes))]};
 	}
 	if (e.kind == ENTRY_RESERVE && e.n_keys > 6)
 		e.n_keys = 6;
@@ -390,6 +407,16 @@ static bool same_lookup(const Certifier *c, Oracle *o, TxnId id)
 	return !want || (index == e->index && kind == e->verdict);
 }
 
+/* How many ascend from the first on. */
+static uint32_t ascending(const EntryKey *keys, uint32_t n)
+{
+	uint32_t	i = n > 0;
+
+	while (i < n && (keys[i].hash > keys[i - 1].hash || (keys[i].hash == keys[i - 1].hash && keys[i].mode > keys[i - 1].mode)))
+		i++;
+	return i;
+}
+
 /* What differed first; NULL: nothing. */
 static const char *run_history(uint64_t seed)
 {
@@ -420,15 +447,8 @@ static const char *run_history(uint64_t seed)
 		else
 		{
 			/* keys are sorted and made unique by the encoding, in place */
-			uint32_t	n = 0;
-
-			for (uint32_t k = 0; k < e.n_keys; k++)
-				if (n == 0 || e.keys[k].hash > e.keys[n - 1].hash ||
-					(e.keys[k].hash == e.keys[n - 1].hash && e.keys[k].mode > e.keys[n - 1].mode))
-					e.keys[n++] = e.keys[k];
-				else
-					break;
-			e.n_keys = n;
+			e.n_keys = ascending(e.keys, e.n_keys);
+			e.n_reads = ascending(e.reads, e.n_reads);
 			want = oracle_certify(o, h.index, &e);
 			if (!same_verdict(&vc, &want))
 				wrong = "verdict";

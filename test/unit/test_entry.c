@@ -56,6 +56,71 @@ static void golden_bytes(void **state)
 	nd_buf_free(&buf);
 }
 
+/* Format 2: the same with reads between keys and chunks. */
+static const uint8_t golden_reads[] = {
+	0x02, 0x01, 0x00, 0x00,
+	0x02, 0x00, 0x00, 0x00,
+	0x03, 0x00, 0x00, 0x00,
+	0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x05, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x01,
+	0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03,
+	0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,	/* read base */
+	0x02,											/* reads: sorted, repeats gone */
+	0x07, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x15,
+	0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01,
+	0x01, 0x07
+};
+
+static void reads(void **state)
+{
+	EntryKey	keys[] = {{1, KEY_ROW_UPDATE}};
+	EntryKey	read[] = {{8, KEY_ROW_SHARE}, {7, KEY_REL_SHARE}, {8, KEY_ROW_SHARE}};
+	/* kind, read base above base, no reads, too many, order, mode */
+	static const struct
+	{
+		size_t		at;
+		uint8_t		byte;
+	}			bad[] = {{1, 3}, {38, 6}, {46, 0}, {46, 0xff}, {47, 9}, {55, 16}};
+	const uint64_t chunks[] = {7};
+	EntryHeader h;
+	NdBuf		buf;
+
+	(void) state;
+	nd_buf_init(&buf);
+	assert_int_equal(entry_encode_txn(&buf, 0, (TxnId) {2, 3, 4}, 5, keys, 1, 4, read, 3, chunks, 1), ND_OK);
+	assert_int_equal(buf.len, sizeof(golden_reads));
+	assert_memory_equal(buf.data, golden_reads, sizeof(golden_reads));
+	for (size_t len = 0; len <= sizeof(golden_reads); len++)
+	{
+		uint8_t    *copy = malloc(len + (len == 0));
+
+		memcpy(copy, golden_reads, len);
+		assert_int_equal(entry_decode(copy, len, &h), len < sizeof(golden_reads) ? ND_INVALID : ND_OK);
+		free(copy);
+	}
+	assert_int_equal(entry_decode(golden_reads, sizeof(golden_reads), &h), ND_OK);
+	assert_int_equal(h.read_base, 4);
+	assert_int_equal(h.n_reads, 2);
+	assert_int_equal(entry_read(&h, 0).hash, 7);
+	assert_int_equal(entry_read(&h, 0).mode, KEY_REL_SHARE);
+	assert_int_equal(entry_read(&h, 1).hash, 8);
+	assert_int_equal(h.n_chunks, 1);
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	{
+		memcpy(buf.data, golden_reads, sizeof(golden_reads));
+		buf.data[bad[i].at] = bad[i].byte;
+		assert_int_equal(entry_decode(buf.data, sizeof(golden_reads), &h), ND_INVALID);
+	}
+	nd_buf_reset(&buf);
+	assert_int_equal(entry_encode_txn(&buf, 0, (TxnId) {2, 3, 4}, 5, keys, 1, 6, read, 1, NULL, 0), ND_INVALID);
+	nd_buf_reset(&buf);
+	assert_int_equal(entry_encode_txn(&buf, 0, (TxnId) {2, 3, 4}, 5, keys, 1, 6, NULL, 0, NULL, 0), ND_OK);
+	assert_int_equal(buf.data[0], 1);
+	nd_buf_free(&buf);
+}
+
 static void golden_decodes(void **state)
 {
 	EntryHeader h;
@@ -108,7 +173,8 @@ static void malformed(void **state)
 {
 	(void) state;
 	assert_int_equal(decode_with(0, 0), ND_INVALID);
-	assert_int_equal(decode_with(0, 2), ND_VERSION);
+	assert_int_equal(decode_with(0, 2), ND_INVALID);	/* no reads there */
+	assert_int_equal(decode_with(0, 3), ND_VERSION);
 	assert_int_equal(decode_with(1, 0), ND_INVALID);
 	assert_int_equal(decode_with(1, 5), ND_INVALID);
 	assert_int_equal(decode_with(4, 0), ND_INVALID);	/* node 0 */
@@ -246,6 +312,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(golden_bytes),
 		cmocka_unit_test(golden_decodes),
+		cmocka_unit_test(reads),
 		cmocka_unit_test(every_cut_of_the_header_is_invalid),
 		cmocka_unit_test(malformed),
 		cmocka_unit_test(chunk_index_overflows),

@@ -45,6 +45,8 @@
 	X(CERTIFIER_BASE_OFF_BY_ONE, "a change at base + 1 is taken for seen") \
 	X(CERTIFIER_KEY_SHARE_MISSED, "FOR KEY SHARE and an update of the key do not conflict") \
 	X(CERTIFIER_RESERVATION_IGNORED, "keys reserved by another id do not abort") \
+	X(CERTIFIER_READS_IGNORED, "what a serializable transaction read is not judged") \
+	X(CERTIFIER_READ_BASE, "reads are judged from the base on, not from the snapshot on") \
 	X(CERTIFIER_EVICT_NEWER, "evicting an entry takes newer records of its keys along") \
 	X(CERTIFIER_OLD_BASE, "a base just below the window is judged") \
 	X(CERTIFIER_DUPLICATE_MISSED, "a second copy of a transaction gets a verdict of its own") \

@@ -9,12 +9,15 @@
  *   2. identity    the id has a verdict (DUPLICATE) or a tombstone (CANCELLED)
  *   3. age         the base is below the window or not below the entry itself, or a chunk is not kept: cannot be judged
  *   4. keys        in ascending order: reserved by another id, else changed above the base
+ *   5. reads       in ascending order: changed above the read base
  *
  * Invariants:
  * 1. certifier_certify() judges first, reading only; then takes memory, which may fail; then changes state, which cannot fail.
  * 2. Only what was judged with base >= window start is remembered by id: below it an earlier verdict of the id may have been forgotten,
  *    and a new one would contradict it. Refusals for age or fence need no memory: they repeat for ever.
  * 3. KEY_REL_ACCESS_SHARE is checked, not recorded: an applier takes no lock for what another node only read.
+ * 4. Reads are checked, not recorded, and reservations mean nothing to them: a SERIALIZABLE transaction takes its place at its entry, so it must have
+ *    read what holds there; who changes it later comes later. With 1 and the keys this makes the log's order a serial one.
  */
 #include "../base/mutant.h"
 #include "certifier_int.h"
@@ -113,14 +116,22 @@ static bool chunks_are_kept(const Certifier *c, uint64_t index, const EntryHeade
 	return true;
 }
 
-/* Rule 4. false: a key with an unknown mode. */
+static void conflict(const Certifier *c, EntryKey key, uint64_t base, Verdict *v)
+{
+	uint64_t	by_index = certifier__keys_conflict(&c->window.table, key, base);
+
+	if (by_index != 0)
+		*v = (Verdict) {.kind = VERDICT_ABORT_CONFLICT, .key = key.hash, .by_index = by_index,
+			.by_txn = certifier__window_at(&c->window, by_index)->txn};
+}
+
+/* Rules 4 and 5. false: a key with an unknown mode. */
 static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 {
 	for (uint32_t i = 0; i < h->n_keys; i++)
 	{
 		EntryKey	key = entry_key(h, i);
 		const Owner *owner;
-		uint64_t	by_index;
 
 		if (key.mode >= 1 << CERTIFIER_MODE_BITS)
 			return false;
@@ -138,11 +149,10 @@ static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 		 */
 		if (h->kind == ENTRY_RESERVE)
 			continue;
-		by_index = certifier__keys_conflict(&c->window.table, key, h->base);
-		if (by_index != 0)
-			*v = (Verdict) {.kind = VERDICT_ABORT_CONFLICT, .key = key.hash, .by_index = by_index,
-				.by_txn = certifier__window_at(&c->window, by_index)->txn};
+		conflict(c, key, h->base, v);
 	}
+	for (uint32_t i = 0; i < h->n_reads && v->kind == VERDICT_COMMIT && !MUTANT(CERTIFIER_READS_IGNORED); i++)
+		conflict(c, entry_read(h, i), MUTANT(CERTIFIER_READ_BASE) ? h->base : h->read_base, v);
 	return true;
 }
 
@@ -150,6 +160,7 @@ static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader
 {
 	Verdict    *v = &j->verdict;
 	bool		in_window = h->base + MUTANT(CERTIFIER_OLD_BASE) >= c->window.start;
+	bool		reads_in_window = h->n_reads == 0 || h->read_base >= c->window.start;
 
 	v->kind = VERDICT_COMMIT;
 	if (fenced && !MUTANT(CERTIFIER_FENCE_IGNORED))
@@ -159,7 +170,7 @@ static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader
 	else if (earlier != NULL && !MUTANT(CERTIFIER_DUPLICATE_MISSED) &&
 			 (earlier->kind == ENTRY_TXN || (h->kind == ENTRY_RESERVE && h->flags <= earlier->number)))
 		*v = (Verdict) {.kind = VERDICT_DUPLICATE, .by_index = earlier->index, .by_txn = h->txn, .first = (VerdictKind) earlier->verdict};
-	else if (!in_window || h->base >= index || !chunks_are_kept(c, index, h))
+	else if (!in_window || !reads_in_window || h->base >= index || !chunks_are_kept(c, index, h))
 		*v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = c->window.start};
 	if (!judge_keys(c, h, v))
 		return ND_INVALID;
@@ -325,6 +336,8 @@ static void extend_history(Certifier *c, uint64_t index, const EntryHeader *h, c
 	c->history = nd_checksum(bytes, sizeof(bytes), c->history);
 	if (h->n_keys > 0)
 		c->history = nd_checksum(h->keys, (size_t) h->n_keys * ENTRY_KEY_BYTES, c->history);
+	if (h->n_reads > 0)
+		c->history = nd_checksum(h->reads, (size_t) h->n_reads * ENTRY_KEY_BYTES, c->history ^ h->read_base);
 }
 
 NdStatus certifier_certify(Certifier *c, uint64_t index, const EntryHeader *h, Verdict *verdict)

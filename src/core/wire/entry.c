@@ -11,6 +11,10 @@
 
 #include <stdlib.h>
 
+#define ENTRY_FORMAT_PLAIN 1
+#define ENTRY_FORMAT_READS 2
+
+_Static_assert(ENTRY_FORMAT == ENTRY_FORMAT_READS, "the newest one");
 _Static_assert(KEY_REL_ACCESS_EXCLUSIVE == 16 + 8, "relation modes are lock.h's LOCKMODE + 16");
 
 static bool key_mode_valid(uint8_t mode)
@@ -30,34 +34,53 @@ static int key_compare_qsort(const void *a, const void *b)
 	return key_compare(a, b);
 }
 
-NdStatus entry_encode_header(NdBuf *out, EntryKind kind, uint16_t flags, TxnId txn, uint64_t base,
-							 EntryKey *keys, uint32_t n_keys, const uint64_t *chunks, uint32_t n_chunks)
+/* Sort, make unique in place. false: an unknown mode. */
+static bool keys_settle(EntryKey *keys, uint32_t *n)
 {
 	uint32_t	unique = 0;
-	uint64_t	previous = 0;
 
-	if (n_keys > 0)
-		qsort(keys, n_keys, sizeof(EntryKey), key_compare_qsort);
-	for (uint32_t i = 0; i < n_keys; i++)
+	if (*n > 0)
+		qsort(keys, *n, sizeof(EntryKey), key_compare_qsort);
+	for (uint32_t i = 0; i < *n; i++)
 	{
 		if (!key_mode_valid(keys[i].mode))
-			return ND_INVALID;
+			return false;
 		if (unique == 0 || key_compare(&keys[unique - 1], &keys[i]) != 0)
 			keys[unique++] = keys[i];
 	}
+	*n = unique;
+	return true;
+}
 
-	nd_buf_u8(out, ENTRY_FORMAT);
+static void put_keys(NdBuf *out, const EntryKey *keys, uint32_t n)
+{
+	nd_buf_varint(out, n);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		nd_buf_u64(out, keys[i].hash);
+		nd_buf_u8(out, keys[i].mode);
+	}
+}
+
+static NdStatus encode(NdBuf *out, EntryKind kind, uint16_t flags, TxnId txn, uint64_t base, EntryKey *keys, uint32_t n_keys,
+					   uint64_t read_base, EntryKey *reads, uint32_t n_reads, const uint64_t *chunks, uint32_t n_chunks)
+{
+	uint64_t	previous = 0;
+
+	if (!keys_settle(keys, &n_keys) || !keys_settle(reads, &n_reads) || (n_reads > 0 && read_base > base))
+		return ND_INVALID;
+	nd_buf_u8(out, n_reads > 0 ? ENTRY_FORMAT_READS : ENTRY_FORMAT_PLAIN);
 	nd_buf_u8(out, (uint8_t) kind);
 	nd_buf_u16(out, flags);
 	nd_buf_u32(out, txn.node);
 	nd_buf_u32(out, txn.incarnation);
 	nd_buf_u64(out, txn.counter);
 	nd_buf_u64(out, base);
-	nd_buf_varint(out, unique);
-	for (uint32_t i = 0; i < unique; i++)
+	put_keys(out, keys, n_keys);
+	if (n_reads > 0)
 	{
-		nd_buf_u64(out, keys[i].hash);
-		nd_buf_u8(out, keys[i].mode);
+		nd_buf_u64(out, read_base);
+		put_keys(out, reads, n_reads);
 	}
 	nd_buf_varint(out, n_chunks);
 	for (uint32_t i = 0; i < n_chunks; i++)
@@ -69,6 +92,48 @@ NdStatus entry_encode_header(NdBuf *out, EntryKind kind, uint16_t flags, TxnId t
 		previous = chunks[i];
 	}
 	return out->failed ? ND_NOMEM : ND_OK;
+}
+
+NdStatus entry_encode_header(NdBuf *out, EntryKind kind, uint16_t flags, TxnId txn, uint64_t base,
+							 EntryKey *keys, uint32_t n_keys, const uint64_t *chunks, uint32_t n_chunks)
+{
+	return encode(out, kind, flags, txn, base, keys, n_keys, 0, NULL, 0, chunks, n_chunks);
+}
+
+NdStatus entry_encode_txn(NdBuf *out, uint16_t flags, TxnId txn, uint64_t base, EntryKey *keys, uint32_t n_keys,
+						  uint64_t read_base, EntryKey *reads, uint32_t n_reads, const uint64_t *chunks, uint32_t n_chunks)
+{
+	return encode(out, ENTRY_TXN, flags, txn, base, keys, n_keys, read_base, reads, n_reads, chunks, n_chunks);
+}
+
+static EntryKey key_at(const uint8_t *keys, uint32_t i)
+{
+	NdReader	r;
+	EntryKey	key;
+
+	nd_reader_init(&r, keys + (size_t) i * ENTRY_KEY_BYTES, ENTRY_KEY_BYTES);
+	key.hash = nd_read_u64(&r);
+	key.mode = nd_read_u8(&r);
+	return key;
+}
+
+static bool take_keys(NdReader *r, uint32_t *n, const uint8_t **keys)
+{
+	uint64_t	count = nd_read_varint(r);
+
+	if (r->failed || count > UINT32_MAX || count > nd_reader_left(r) / ENTRY_KEY_BYTES)
+		return false;
+	*n = (uint32_t) count;
+	*keys = nd_read_bytes(r, count * ENTRY_KEY_BYTES);
+	for (uint32_t i = 0; i < *n; i++)
+	{
+		EntryKey	key = key_at(*keys, i);
+		EntryKey	before = key_at(*keys, i > 0 ? i - 1 : 0);
+
+		if (!key_mode_valid(key.mode) || (i > 0 && key_compare(&before, &key) >= 0))
+			return false;
+	}
+	return true;
 }
 
 NdStatus entry_decode(const void *data, size_t len, EntryHeader *out)
@@ -94,25 +159,16 @@ NdStatus entry_decode(const void *data, size_t len, EntryHeader *out)
 	if (r.failed || kind < ENTRY_TXN || kind > ENTRY_CANCEL || out->txn.node == 0 || out->txn.counter == 0)
 		return ND_INVALID;
 	out->kind = (EntryKind) kind;
-
-	n = nd_read_varint(&r);
-	if (r.failed || n > UINT32_MAX || n > nd_reader_left(&r) / ENTRY_KEY_BYTES)
+	if (!take_keys(&r, &out->n_keys, &out->keys))
 		return ND_INVALID;
-	out->n_keys = (uint32_t) n;
-	out->keys = nd_read_bytes(&r, n * ENTRY_KEY_BYTES);
-	for (uint32_t i = 0; i < out->n_keys; i++)
+	out->read_base = 0;
+	out->n_reads = 0;
+	out->reads = NULL;
+	if (format == ENTRY_FORMAT_READS)
 	{
-		EntryKey	key = entry_key(out, i);
-
-		if (!key_mode_valid(key.mode))
+		out->read_base = nd_read_u64(&r);
+		if (!take_keys(&r, &out->n_reads, &out->reads) || out->n_reads == 0 || out->read_base > out->base || out->kind != ENTRY_TXN)
 			return ND_INVALID;
-		if (i > 0)
-		{
-			EntryKey	before = entry_key(out, i - 1);
-
-			if (key_compare(&before, &key) >= 0)
-				return ND_INVALID;
-		}
 	}
 
 	n = nd_read_varint(&r);
@@ -135,13 +191,12 @@ NdStatus entry_decode(const void *data, size_t len, EntryHeader *out)
 
 EntryKey entry_key(const EntryHeader *h, uint32_t i)
 {
-	NdReader	r;
-	EntryKey	key;
+	return key_at(h->keys, i);
+}
 
-	nd_reader_init(&r, h->keys + (size_t) i * ENTRY_KEY_BYTES, ENTRY_KEY_BYTES);
-	key.hash = nd_read_u64(&r);
-	key.mode = nd_read_u8(&r);
-	return key;
+EntryKey entry_read(const EntryHeader *h, uint32_t i)
+{
+	return key_at(h->reads, i);
 }
 
 void entry_chunks(const EntryHeader *h, uint64_t *out)

@@ -1,10 +1,11 @@
 /*
  * entry.h: the payload of a data group's DATA entries: what every replica must understand alike.
  *
- *   u8 format (1)  u8 kind  u16 flags
+ *   u8 format (1, with reads 2)  u8 kind  u16 flags
  *   u32 node  u32 incarnation  u64 counter          transaction id
  *   u64 base                                        index of this group that was applied at the origin at pre-commit
  *   varint n_keys, then n_keys times { u64 hash, u8 mode }   ascending by (hash, mode), no repeats
+ *   only in format 2: u64 read base, varint n_reads > 0, then n_reads times { u64 hash, u8 mode }   likewise
  *   varint n_chunks, then n_chunks times varint index (ascending, as differences)
  *   rest: body, opaque here (src/pg/tableam/writeset.h)
  *
@@ -17,13 +18,16 @@
  *            flags: its number within the transaction; every new attempt takes a higher one, for a lower or equal one is a late copy.
  *   CANCEL   gives up: frees the reservation, and is a tombstone: a later TXN of this id aborts.
  *            base: something that was applied before the id's TXN was proposed, for instance the TXN's base.
+ *
+ * Reads (a TXN of isolation level SERIALIZABLE): keys of what it read, judged against changes above the read base, which is the group's index that its
+ * snapshot surely showed (not above base). They exclude nobody else: what is changed behind the entry came after it.
  */
 #ifndef ND_ENTRY_H
 #define ND_ENTRY_H
 
 #include "../base/base.h"
 
-#define ENTRY_FORMAT 1
+#define ENTRY_FORMAT 2			/* newest; entries without what it brought are still written as 1 */
 #define ENTRY_KEY_BYTES 9		/* u64 hash, u8 mode */
 
 typedef enum EntryKind
@@ -72,6 +76,9 @@ typedef struct EntryHeader
 	uint64_t	base;
 	uint32_t	n_keys;
 	const uint8_t *keys;		/* encoded, 9 bytes each: entry_key() */
+	uint64_t	read_base;		/* 0 without reads */
+	uint32_t	n_reads;
+	const uint8_t *reads;		/* encoded likewise: entry_read() */
 	uint32_t	n_chunks;
 	const uint8_t *chunks;		/* encoded: entry_chunks() */
 	const uint8_t *body;
@@ -81,9 +88,13 @@ typedef struct EntryHeader
 /* Write a header; the caller appends the body behind it. keys are sorted and made unique in place. ND_NOMEM. */
 NdStatus	entry_encode_header(NdBuf *out, EntryKind kind, uint16_t flags, TxnId txn, uint64_t base,
 								EntryKey *keys, uint32_t n_keys, const uint64_t *chunks, uint32_t n_chunks);
+/* The same for a TXN with reads; none when n_reads is 0. ND_INVALID also for a read base above base. */
+NdStatus	entry_encode_txn(NdBuf *out, uint16_t flags, TxnId txn, uint64_t base, EntryKey *keys, uint32_t n_keys,
+							 uint64_t read_base, EntryKey *reads, uint32_t n_reads, const uint64_t *chunks, uint32_t n_chunks);
 /* Fully validates keys and chunks. ND_INVALID, ND_VERSION (newer format). Points into data. */
 NdStatus	entry_decode(const void *data, size_t len, EntryHeader *out);
 EntryKey	entry_key(const EntryHeader *h, uint32_t i);
+EntryKey	entry_read(const EntryHeader *h, uint32_t i);
 void		entry_chunks(const EntryHeader *h, uint64_t *out);	/* n_chunks indexes */
 bool		key_modes_conflict(uint8_t a, uint8_t b);	/* false between a row and a relation mode */
 int			txnid_compare(TxnId a, TxnId b);
