@@ -213,6 +213,12 @@ static void print_keys(const EntryHeader *h)
 
 		printf("    key %016llx mode %u\n", (unsigned long long) k.hash, k.mode);
 	}
+	for (uint32_t i = 0; i < h->n_reads; i++)
+	{
+		EntryKey	k = entry_read(h, i);
+
+		printf("    read %016llx mode %u since %llu\n", (unsigned long long) k.hash, k.mode, (unsigned long long) h->read_base);
+	}
 }
 
 static void print_entry(const StoreWalkItem *item)

@@ -18,6 +18,7 @@
 #include "../shmem.h"
 #include "../stop_event.h"
 #include "../worker/ledger.h"
+#include "read.h"
 #include "wait.h"
 
 #include "access/xact.h"
@@ -27,6 +28,7 @@
 #include "storage/dsm.h"
 #include "storage/predicate.h"
 #include "storage/proc.h"
+#include "../tableam/readset.h"
 #include "../tableam/writeset.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -256,7 +258,7 @@ raise_refused(const Verdict *v, NdGroupId group)
 			ereport(ERROR,
 					(errcode(code),
 					 errmsg("could not serialize access due to a concurrent change on another node"),
-					 errdetail("Entry " UINT64_FORMAT " of group %u, from node \"%s\", changed or locked the same row, unique value or table first.",
+					 errdetail("Entry " UINT64_FORMAT " of group %u, from node \"%s\", changed or locked the same row, unique value or table first, or changed what was read.",
 							   by, group, by_name ? by_name : "?"),
 					 errhint("Retry the transaction.")));
 			break;
@@ -458,6 +460,9 @@ commit_pre_commit(void)
 	NdBuf		header;
 	EntryKey   *keys;
 	uint32		n_keys;
+	EntryKey   *reads;
+	uint32		n_reads;
+	uint64		read_base = 0;
 	uint64	   *chunks;
 	uint32		n_chunks;
 	uint64		sent;
@@ -477,11 +482,17 @@ commit_pre_commit(void)
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	body_len = writeset_body_len();
 	keys = writeset_keys(&n_keys);
+	reads = readset_keys(&n_reads);
+	if (n_reads > 0 && !read_serial_base(group, &read_base))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot commit changes of a SERIALIZABLE transaction that read distributed tables under an imported snapshot"),
+				 errhint("Use REPEATABLE READ with SET TRANSACTION SNAPSHOT, or READ ONLY.")));
 	chunks = send_chunks(group, body_len, &n_chunks, &sent);
 
 	session_enter_commit();
 	nd_buf_init(&header);
-	if (entry_encode_header(&header, ENTRY_TXN, 0, my_txn_id(), sample_base(group), keys, n_keys, chunks, n_chunks) != ND_OK)
+	if (entry_encode_txn(&header, 0, my_txn_id(), sample_base(group), keys, n_keys, read_base, reads, n_reads, chunks, n_chunks) != ND_OK)
 		header.failed = true;
 	check_nd(&header);
 	STOP_EVENT("before-propose");

@@ -6,7 +6,8 @@
  *                     snapshot (not VOLATILE). Once per client message and transaction: queries nested in functions, triggers and foreign key
  *                     checks wait when nothing around them has, and share that wait.
  *   REPEATABLE READ   the transaction's first query: it fixes the snapshot of all. Outside a block only when it reads something distributed.
- *   SERIALIZABLE      nothing: distributed tables are refused there.
+ *   SERIALIZABLE      the same; besides, the snapshot is taken anew whatever the setting says when this node has applied more meanwhile: its reads are
+ *                     certified from the snapshot on, so an old one is an abort.
  * While it waits, a statement must not keep the applier from what it waits for: a lone SELECT lets go and is planned again (read_again.c), anything else
  * gets 40001.
  * SELECT 1, the plain INSERT of VALUES, and in READ COMMITTED catalogues and local tables wait for nothing.
@@ -20,6 +21,7 @@
 
 #include "../shmem.h"
 #include "../tableam/apply.h"
+#include "../tableam/tableam.h"
 
 #include "access/parallel.h"
 #include "access/transam.h"
@@ -51,6 +53,9 @@ static TimestampTz waited_message = 0;
 static LocalTransactionId waited_lxid = InvalidLocalTransactionId;
 /* REPEATABLE READ: the transaction whose snapshot is settled: new enough, or chosen by the user. */
 static LocalTransactionId settled_lxid = InvalidLocalTransactionId;
+/* SERIALIZABLE: the transaction whose snapshot shows at least read_sampled; any other one shows read_seen. */
+static LocalTransactionId sampled_lxid = InvalidLocalTransactionId;
+static bool snapshot_imported = false;	/* by the transaction settled_lxid */
 
 static int	utility_depth = 0;
 static Portal utility_portal = NULL;	/* of the outermost utility statement */
@@ -230,6 +235,9 @@ before_statement(QueryDesc *query, bool must_read)
 static void
 settle_transaction(QueryDesc *query)
 {
+	bool		old = false;	/* older than the setting allows */
+	bool		newer = false;	/* a new one would show more */
+
 	if (read_wanted())
 	{
 		ReadWait	result = read_wait(query != NULL && may_let_go(query));
@@ -239,10 +247,29 @@ settle_transaction(QueryDesc *query)
 			read_again_later(query);
 			return;
 		}
-		if (result == READ_RENEW && !read_renew_transaction(query))
+		old = result == READ_RENEW;
+	}
+	if (IsolationIsSerializable())
+		newer = read_sample();
+	if (old || newer)
+	{
+		if (read_renew_transaction(query))
+			sampled_lxid = MyProc->lxid;
+		else if (old)
 			raise_old_snapshot();
 	}
+	snapshot_imported = false;
 	read_mark_waited();
+}
+
+bool
+read_serial_base(NdGroupId group, uint64 *index)
+{
+	if (snapshot_imported && settled_lxid == MyProc->lxid)
+		return false;
+	read_prepare();
+	*index = IsolationIsSerializable() && sampled_lxid == MyProc->lxid ? read_sampled[group] : read_seen[group];
+	return true;
 }
 
 static void
@@ -262,7 +289,7 @@ before_query_of_transaction(QueryDesc *query, bool must_read)
 static void
 before_executor(QueryDesc *query, bool must_read)
 {
-	if (IsolationIsSerializable() || query->snapshot == NULL || !IsMVCCSnapshot(query->snapshot))
+	if (query->snapshot == NULL || !IsMVCCSnapshot(query->snapshot))
 		return;
 	if (IsolationUsesXactSnapshot())
 		before_query_of_transaction(query, must_read);
@@ -290,7 +317,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object, int sub, void *
 static bool
 must_wait_again(void)
 {
-	if (!concerned() || IsolationIsSerializable())
+	if (!concerned())
 		return false;
 	return IsolationUsesXactSnapshot() ? settled_lxid != MyProc->lxid : !message_has_waited() && read_wanted();
 }
@@ -329,12 +356,16 @@ executor_start(QueryDesc *query, int eflags)
 static void
 executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool once)
 {
+	ScanCover	outer = tableam_scan_cover;
+
 	if (read_again_due(query))
 		read_again(query);
+	tableam_scan_cover.relid = InvalidOid;
 	if (prev_executor_run)
 		prev_executor_run(query, direction, count, once);
 	else
 		standard_ExecutorRun(query, direction, count, once);
+	tableam_scan_cover = outer;
 }
 
 /* ---- utility statements ---- */
@@ -388,17 +419,15 @@ before_utility(PlannedStmt *plan, ProcessUtilityContext context)
 
 		/* An imported snapshot is what the user wants to read under. */
 		if (set->kind == VAR_SET_MULTI && strcmp(set->name, "TRANSACTION SNAPSHOT") == 0)
+		{
 			settled_lxid = MyProc->lxid;
+			snapshot_imported = true;
+		}
 		return;
 	}
 	if (IsA(statement, TransactionStmt) || IsAbortedTransactionBlockState() || !concerned())
 		return;
-	if (IsolationIsSerializable())
-	{
-		if (IsA(statement, CopyStmt) && copies_distributed((CopyStmt *) statement))
-			session_before_utility();	/* refuses */
-	}
-	else if (!IsolationUsesXactSnapshot())
+	if (!IsolationUsesXactSnapshot())
 	{
 		/* No executor there: the table is scanned under the portal's snapshot. Everything else waits in ExecutorStart. */
 		if (!IsA(statement, CopyStmt) || message_has_waited() || !read_wanted() || !copies_distributed((CopyStmt *) statement))

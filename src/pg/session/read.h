@@ -13,5 +13,7 @@ extern void read_init(void);
 extern void read_before_executor(QueryDesc *query);
 /* After a commit: sample the watermarks, so that a later read at or below them needs no new snapshot. */
 extern void read_end_of_transaction(void);
+/* SERIALIZABLE: an index of the group's log that this transaction's snapshot surely shows. False: unknown, the snapshot was imported. */
+extern bool read_serial_base(NdGroupId group, uint64 *index);
 
 #endif

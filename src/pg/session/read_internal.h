@@ -14,9 +14,11 @@
  *
  * read_seen    watermarks at the end of the last transaction: every snapshot of this one shows at least that
  * read_token   what this session asked to see by nodedb.use_session_token()
+ * read_sampled  watermarks just before a SERIALIZABLE transaction took its snapshot anew
  */
 extern uint64 *read_seen;
 extern uint64 *read_token;
+extern uint64 *read_sampled;
 
 /* Make them; may fail for want of memory. */
 extern void read_prepare(void);
@@ -38,6 +40,8 @@ typedef enum ReadWait
  * ereports 57P03: no majority, or not caught up, within nodedb.commit_timeout.
  */
 extern ReadWait read_wait(bool lets_go);
+/* Sample the watermarks into read_sampled. True: beyond read_seen, so that a snapshot taken now shows more. */
+extern bool read_sample(void);
 extern void read_raise_in_the_way(void) pg_attribute_noreturn();
 
 /* ---- read.c ---- */

@@ -6,11 +6,14 @@
  *
  * Invariants:
  * 1. The active snapshot's place on the stack, its level and its reference counts are afterwards as the callers expect to find them.
- * 2. A snapshot that somebody else may have read under is left alone; the caller turns that into an error.
+ * 2. SERIALIZABLE: PostgreSQL's SSI forgets the old snapshot with all that was noted for it.
+ * 3. A snapshot that somebody else may have read under is left alone; the caller turns that into an error.
  */
 #include "read_internal.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
+#include "storage/predicate.h"
 #include "tcop/pquery.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -69,7 +72,8 @@ read_renew_transaction(QueryDesc *query)
 	bool		had_hold = false;
 	bool		alone;
 
-	if (IsInParallelMode())
+	/* What a SERIALIZABLE transaction wrote is tied to the snapshot that PostgreSQL's SSI keeps for it. */
+	if (IsInParallelMode() || (IsolationIsSerializable() && TransactionIdIsValid(GetTopTransactionIdIfAny())))
 		return false;
 	if (query != NULL)
 	{
@@ -94,7 +98,11 @@ read_renew_transaction(QueryDesc *query)
 	InvalidateCatalogSnapshot();
 	alone = !ActiveSnapshotSet() && ThereAreNoPriorRegisteredSnapshots();
 	if (alone)
+	{
+		if (IsolationIsSerializable())
+			ReleasePredicateLocks(false, false);
 		AtEOXact_Snapshot(false, true);
+	}
 
 	if (had_hold)
 		p->holdSnapshot = RegisterSnapshotOnOwner(GetTransactionSnapshot(), p->resowner);

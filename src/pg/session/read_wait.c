@@ -27,6 +27,7 @@
 
 uint64	   *read_seen = NULL;
 uint64	   *read_token = NULL;
+uint64	   *read_sampled = NULL;
 
 static uint64 *target = NULL;	/* of the wait under way */
 
@@ -38,9 +39,10 @@ read_prepare(void)
 	if (read_seen != NULL)
 		return;
 	/* Process life: read_end_of_transaction() must not allocate. */
-	all = MemoryContextAllocZero(TopMemoryContext, sizeof(uint64) * nodedb_shared->max_groups * 3);
+	all = MemoryContextAllocZero(TopMemoryContext, sizeof(uint64) * nodedb_shared->max_groups * 4);
 	read_token = all + nodedb_shared->max_groups;
-	target = read_token + nodedb_shared->max_groups;
+	read_sampled = read_token + nodedb_shared->max_groups;
+	target = read_sampled + nodedb_shared->max_groups;
 	read_seen = all;
 }
 
@@ -71,6 +73,17 @@ beyond_seen(const uint64 *wanted)
 		if (wanted[g] > read_seen[g])
 			return true;
 	return false;
+}
+
+bool
+read_sample(void)
+{
+	uint32		n = read_groups();
+
+	read_prepare();
+	for (NdGroupId g = 1; g < n; g++)
+		read_sampled[g] = nodedb_watermark(g);
+	return beyond_seen(read_sampled);
 }
 
 bool

@@ -14,7 +14,10 @@
 #include "../shmem.h"
 #include "commit.h"
 #include "read.h"
+#include "serial.h"
 #include "../tableam/apply.h"
+#include "../tableam/readset.h"
+#include "../tableam/tableam.h"
 #include "../tableam/writeset.h"
 
 #include "access/parallel.h"
@@ -145,12 +148,6 @@ void
 session_before_utility(void)
 {
 	check_member();
-	if (IsolationIsSerializable())
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("isolation level SERIALIZABLE is not supported on distributed tables"),
-				 errdetail("PostgreSQL's serializability checks see one node only."),
-				 errhint("Use REPEATABLE READ, with SELECT ... FOR UPDATE or FOR SHARE where a read must not change before the commit.")));
 	announce();
 	session_check_doomed();
 }
@@ -159,7 +156,7 @@ void
 session_before_write(Relation rel)
 {
 	/* The full check once per transaction: a member that stops later makes the commit fail. */
-	if (!touched || pg_atomic_read_u32(&nodedb_shared->member_state) != MEMBER_RUNNING || IsolationIsSerializable())
+	if (!touched || pg_atomic_read_u32(&nodedb_shared->member_state) != MEMBER_RUNNING)
 		session_before_utility();
 	else
 		session_check_doomed();
@@ -191,8 +188,6 @@ note_relations(QueryDesc *query)
 		}
 		if ((rte->relkind != RELKIND_RELATION && rte->relkind != RELKIND_MATVIEW) || !nodedb_relid_is_distributed(rte->relid))
 			continue;
-		if (!any && IsolationIsSerializable())
-			session_before_utility();
 		any = true;
 		announce();
 		writeset_relation_lock(rte->relid, rte->rellockmode);
@@ -212,7 +207,11 @@ note_relations(QueryDesc *query)
 static void
 executor_start(QueryDesc *query, int eflags)
 {
-	if (nodedb_shared != NULL && !apply_active && !IsParallelWorker() && IsNormalProcessingMode() && session_in_replicated_database())
+	bool		ours = nodedb_shared != NULL && !apply_active && !IsParallelWorker() && IsNormalProcessingMode() && session_in_replicated_database();
+	ScanCover	outer = tableam_scan_cover;
+
+	tableam_scan_cover.relid = InvalidOid;
+	if (ours)
 	{
 		note_relations(query);	/* EXPLAIN holds its locks, too */
 		if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
@@ -222,6 +221,9 @@ executor_start(QueryDesc *query, int eflags)
 		prev_executor_start(query, eflags);
 	else
 		standard_ExecutorStart(query, eflags);
+	if (ours)
+		serial_executor_started(query, eflags);
+	tableam_scan_cover = outer;
 }
 
 /* ---- kick-out ---- */
@@ -297,6 +299,8 @@ end_of_transaction(void)
 		touched = false;
 	}
 	writeset_reset();
+	readset_reset();
+	serial_forget();
 }
 
 static void
@@ -338,8 +342,11 @@ xact_callback(XactEvent event, void *arg)
 static void
 subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
-	if (nodedb_shared != NULL && !apply_active)
-		writeset_subxact(event);
+	if (nodedb_shared == NULL || apply_active)
+		return;
+	writeset_subxact(event);
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		serial_forget();
 }
 
 void

@@ -1,7 +1,7 @@
 /*
  * handler.c: the table access method `nodedb`: heap's routine with the row callbacks, and what depends on heap's identity, replaced.
  *
- * Wiring only. Storage, visibility, vacuum, scans and locks are heap's; modify.c and lock.c record what they did.
+ * Wiring only. Storage, visibility, vacuum, scans and locks are heap's; modify.c, lock.c and scan.c record what they did.
  *
  * Invariants:
  * 1. The two index scans run with the relation's routine swapped for heap's own, for heap_getnext() refuses any other. A relcache rebuild in
@@ -98,6 +98,9 @@ Datum nodedb_tableam_handler(PG_FUNCTION_ARGS)
 		routine.tuple_delete = tableam_tuple_delete;
 		routine.tuple_update = tableam_tuple_update;
 		routine.tuple_lock = tableam_tuple_lock;
+		routine.scan_begin = tableam_scan_begin;
+		routine.index_fetch_tuple = tableam_index_fetch_tuple;
+		routine.tuple_fetch_row_version = tableam_tuple_fetch_row_version;
 		routine.relation_toast_am = relation_toast_am;
 		routine.index_build_range_scan = index_build_range_scan;
 		routine.index_validate_scan = index_validate_scan;

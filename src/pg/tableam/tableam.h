@@ -1,5 +1,5 @@
 /*
- * tableam.h: what handler.c, modify.c and lock.c share.
+ * tableam.h: what handler.c, modify.c, lock.c and scan.c share; and what the executor tells scan.c.
  */
 #ifndef NODEDB_TABLEAM_H
 #define NODEDB_TABLEAM_H
@@ -30,5 +30,22 @@ extern TM_Result tableam_tuple_update(Relation rel, ItemPointer otid, TupleTable
 									  bool *update_indexes);
 extern TM_Result tableam_tuple_lock(Relation rel, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot, CommandId cid,
 									LockTupleMode mode, LockWaitPolicy wait_policy, uint8 flags, TM_FailureData *tmfd);
+extern TableScanDesc tableam_scan_begin(Relation rel, Snapshot snapshot, int nkeys, struct ScanKeyData *key, ParallelTableScanDesc parallel,
+										uint32 flags);
+extern bool tableam_index_fetch_tuple(struct IndexFetchTableData *scan, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot,
+									  bool *call_again, bool *all_dead);
+extern bool tableam_tuple_fetch_row_version(Relation rel, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot);
+
+/*
+ * The executor's node that is reading at this moment, when what it reads is noted more exactly than by its whole table. The one who sets it restores
+ * what was there.
+ */
+typedef struct ScanCover
+{
+	Oid			relid;			/* InvalidOid: none */
+	bool		rows;			/* rows that are found must be noted */
+} ScanCover;
+
+extern ScanCover tableam_scan_cover;
 
 #endif

@@ -145,6 +145,10 @@ extern void keys_insert(Relation rel, RelationEntry *entry, RelationInfo *info, 
 extern void keys_delete(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls);
 extern void keys_update(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *old_values, bool *old_nulls, Datum *values,
 						bool *nulls, bool identity_changed, uint8 mode);
+/* Hash of the row's identity. False: its changes take the relation key instead. */
+extern bool keys_row(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint64 *hash);
+/* Hash of a value of a unique index, from the values of its key columns, none null. */
+extern uint64 keys_value(KeyIndex *key, Datum *values);
 extern void keys_lock(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint8 mode);
 
 /* ---- writeset.c ---- */

@@ -164,18 +164,31 @@ static uint64 image_hash(RelationEntry *entry, RelationInfo *info, Datum *values
 
 /* ---- keys of a change ---- */
 
+bool keys_row(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint64 *hash)
+{
+	if (info->identity != NULL)
+		return index_hash(rel, info->identity, values, nulls, hash);
+	if (info->has_identity)
+		return false;
+	*hash = image_hash(entry, info, values, nulls);
+	return true;
+}
+
+uint64 keys_value(KeyIndex *key, Datum *values)
+{
+	uint64		hashes[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < key->n_columns; i++)
+		hashes[i] = hash_value(&key->columns[i], values[i]);
+	return nd_checksum(hashes, key->n_columns * sizeof(uint64), key->seed);
+}
+
 static void row_key(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint8 mode)
 {
-	KeyIndex   *identity = info->identity;
 	uint64		hash;
 
-	if (identity != NULL)
-	{
-		if (index_hash(rel, identity, values, nulls, &hash))
-			writeset_row_key(entry, hash, mode);
-	}
-	else if (!info->has_identity)
-		writeset_row_key(entry, image_hash(entry, info, values, nulls), mode);
+	if (keys_row(rel, entry, info, values, nulls, &hash))
+		writeset_row_key(entry, hash, mode);
 }
 
 static void unique_keys(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls)

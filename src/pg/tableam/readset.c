@@ -1,0 +1,176 @@
+/*
+ * readset.c: the read set of the running transaction. The contract and the invariants are in readset.h.
+ *
+ * Owns a hash of keys in TopTransactionContext.
+ */
+#include "writeset_internal.h"
+#include "readset.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "tableam/apply.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+static HTAB *keys = NULL;		/* EntryKey, key and value; NULL: nothing was read */
+static List *tables = NIL;		/* oids of those that were read, in TopTransactionContext */
+static bool escalated = false;	/* whole tables only */
+static MemoryContext scratch = NULL;	/* of one row */
+
+bool readset_wanted(Relation rel)
+{
+	return IsolationIsSerializable() && !apply_active && !IsParallelWorker() && rel->rd_rel->relkind == RELKIND_RELATION &&
+		rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT && !OidIsValid(rel->rd_rel->relrewrite);
+}
+
+static void add(uint64 hash, uint8 mode)
+{
+	EntryKey	key;
+
+	if (keys == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(EntryKey), .entrysize = sizeof(EntryKey), .hcxt = TopTransactionContext};
+
+		keys = hash_create("nodedb reads", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	memset(&key, 0, sizeof(key));	/* with the padding: the hash is of bytes */
+	key.hash = hash;
+	key.mode = mode;
+	(void) hash_search(keys, &key, HASH_ENTER, NULL);
+}
+
+static void note_table(Oid relid)
+{
+	MemoryContext old;
+
+	if (tables != NIL && llast_oid(tables) == relid)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	tables = list_append_unique_oid(tables, relid);
+	MemoryContextSwitchTo(old);
+}
+
+void readset_relation_oid(Oid relid)
+{
+	note_table(relid);
+	add(relation_entry(relid)->hash, KEY_REL_SHARE);
+}
+
+void readset_relation(Relation rel)
+{
+	readset_relation_oid(RelationGetRelid(rel));
+}
+
+/* From now on a key means its whole table, as does each one noted before. */
+static void escalate(void)
+{
+	ListCell   *cell;
+
+	escalated = true;
+	hash_destroy(keys);
+	keys = NULL;
+	foreach(cell, tables)
+		readset_relation_oid(lfirst_oid(cell));
+}
+
+static void add_row_key(Relation rel, RelationEntry *entry, uint64 hash)
+{
+	if (!escalated && keys != NULL && hash_get_num_entries(keys) >= nodedb_bulk_keys)
+		escalate();
+	if (escalated)
+	{
+		readset_relation(rel);
+		return;
+	}
+	note_table(entry->relid);
+	add(hash, KEY_ROW_SHARE);
+	add(entry->hash, KEY_REL_ROW_SHARE);
+}
+
+static MemoryContext row_begin(void)
+{
+	if (scratch == NULL)
+		scratch = AllocSetContextCreate(TopMemoryContext, "nodedb read row", ALLOCSET_SMALL_SIZES);
+	return MemoryContextSwitchTo(scratch);
+}
+
+static void row_end(MemoryContext caller)
+{
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(scratch);
+}
+
+void readset_row(Relation rel, TupleTableSlot *slot)
+{
+	RelationEntry *entry = relation_entry_full(rel);
+	RelationInfo *info = entry->info;
+	MemoryContext caller;
+	uint64		hash;
+
+	slot_getallattrs(slot);
+	caller = row_begin();
+	/* Without a key that a hash expresses, changes take the relation key. */
+	if (!keys_row(rel, entry, info, slot->tts_values, slot->tts_isnull, &hash))
+		hash = entry->hash;
+	row_end(caller);
+	add_row_key(rel, entry, hash);
+}
+
+static KeyIndex *find_index(RelationInfo *info, Oid indexoid)
+{
+	if (info->identity != NULL && info->identity->indexoid == indexoid)
+		return info->identity;
+	for (int i = 0; i < info->n_uniques; i++)
+		if (info->uniques[i]->indexoid == indexoid)
+			return info->uniques[i];
+	return NULL;
+}
+
+bool readset_value(Relation rel, Oid indexoid, Datum *values)
+{
+	RelationEntry *entry = relation_entry_full(rel);
+	KeyIndex   *index = find_index(entry->info, indexoid);
+	MemoryContext caller;
+	uint64		hash;
+
+	if (index == NULL)
+		return false;
+	caller = row_begin();
+	hash = keys_value(index, values);
+	row_end(caller);
+	add_row_key(rel, entry, hash);
+	return true;
+}
+
+bool readset_names_rows(Relation rel, Oid indexoid)
+{
+	RelationInfo *info = relation_entry_full(rel)->info;
+
+	return info->identity != NULL && info->identity->indexoid == indexoid;
+}
+
+EntryKey *readset_keys(uint32 *n)
+{
+	HASH_SEQ_STATUS scan;
+	EntryKey   *key;
+	EntryKey   *out;
+
+	*n = 0;
+	if (keys == NULL)
+		return NULL;
+	out = MemoryContextAllocHuge(CurrentMemoryContext, hash_get_num_entries(keys) * sizeof(EntryKey));
+	hash_seq_init(&scan, keys);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		out[(*n)++] = *key;
+	return out;
+}
+
+void readset_reset(void)
+{
+	keys = NULL;				/* both went with their memory context */
+	tables = NIL;
+	escalated = false;
+	if (scratch != NULL)
+		MemoryContextReset(scratch);
+}
