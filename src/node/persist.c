@@ -200,7 +200,7 @@ static void refuse_snapshot(NodeGroup *g, NdNodeId peer)
 		node__alarm(g, "node %u needs entries of the log that were truncated here; it must be removed and join anew with a copy of the tables", peer);
 	g->told_snapshot = true;
 	if (node__ready(g))
-		node__event(g, raft_snapshot_sent(g->raft, peer, false));
+		node__event(g, raft_snapshot_sent(g->raft, peer, 0));
 }
 
 /* Everything after the store has it. The update ends here; callbacks come after that, for they may cause events. */

@@ -16,6 +16,8 @@
  *     autoflush I on|off | flush I | persisted I INDEX TERM
  *     probe I FROM TERM PREV PREV_TERM COMMIT         an APPEND without entries, made by hand
  *     compact I FIRST | snapshot I                    snapshot: what I announced is delivered and installed
+ *     sent I PEER INDEX                               raft_snapshot_sent(); 0: it failed
+ *     install I none|coming|closed INDEX TERM         raft_set_install()
  *     status | log I | members I | net
  *     quiet on|off                                    events are not shown
  */
@@ -225,6 +227,17 @@ static void probe_by_hand(NdNodeId to, const char *rest)
 		h_step(h, &m);
 }
 
+static NdStatus set_install(NdNodeId id, const char *rest)
+{
+	char		what[8] = "";
+	uint64_t	index = 0;
+	uint64_t	term = 0;
+
+	if (sscanf(rest, "%7s %" SCNu64 " %" SCNu64, what, &index, &term) < 1)
+		return ND_INVALID;
+	return raft_set_install(h->nodes[id].raft, what[1] == 'l' ? RAFT_INSTALL_CLOSED : what[0] == 'c' ? RAFT_INSTALL_COMING : RAFT_INSTALL_NONE, index, term);
+}
+
 static bool is_up(NdNodeId id)
 {
 	return id > 0 && id < H_NODES && h->nodes[id].raft != NULL;
@@ -332,6 +345,10 @@ static bool command(const char *name, NdNodeId a, char *rest)
 		h_compact(h, a, b);
 	else if (IS("snapshot"))
 		fprintf(out, "%s\n", h_snapshot(h, a) ? "installed" : "not wanted");
+	else if (IS("sent"))
+		said(raft_snapshot_sent(h->nodes[a].raft, b, second == NULL ? 0 : (uint64_t) atoi(second)));
+	else if (IS("install"))
+		said(set_install(a, rest));
 	else if (IS("log"))
 		show_log(a);
 	else if (IS("members"))

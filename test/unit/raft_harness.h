@@ -572,7 +572,7 @@ H_UNUSED bool h_snapshot(Harness *h, NdNodeId from)
 	}
 	free(c);
 	h_check(h, to);
-	raft_snapshot_sent(source->raft, to, ok);
+	raft_snapshot_sent(source->raft, to, ok ? index : 0);
 	h_check(h, from);
 	return ok;
 }

@@ -367,7 +367,7 @@ static void test_snapshot_for_one_who_lags(void **state)
 	h_run(h, 3);
 	assert_true(h->nodes[1].snapshot_needed[3]);
 	assert_int_equal(h->nodes[3].last, 1);
-	raft_snapshot_sent(h->nodes[1].raft, 3, false);	/* it failed: announced again */
+	raft_snapshot_sent(h->nodes[1].raft, 3, 0);	/* it failed: announced again */
 	h->nodes[1].snapshot_needed[3] = false;
 	h_run(h, 3);
 	assert_true(h->nodes[1].snapshot_needed[3]);

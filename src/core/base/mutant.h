@@ -42,6 +42,7 @@
 	X(RAFT_READ_BEFORE_COMMIT, "a leader answers reads before it has committed in its own term") \
 	X(RAFT_READ_OLD_ROUND, "a leader answers reads by a round that began before the request") \
 	X(RAFT_READ_TRUST_ASKER, "a leader answers a follower's read at once though the two are no quorum") \
+	X(RAFT_CAMPAIGN_INSTALLING, "a replica stands for election while a snapshot comes in") \
 	X(CERTIFIER_BASE_OFF_BY_ONE, "a change at base + 1 is taken for seen") \
 	X(CERTIFIER_KEY_SHARE_MISSED, "FOR KEY SHARE and an update of the key do not conflict") \
 	X(CERTIFIER_RESERVATION_IGNORED, "keys reserved by another id do not abort") \

@@ -125,6 +125,8 @@ void raft__campaign(Raft *r, bool transfer)
 {
 	if (!raft__may_campaign(r) || r->term >= RAFT_NUMBER_MAX)
 		return;
+	if (r->install != RAFT_INSTALL_NONE && !MUTANT(RAFT_CAMPAIGN_INSTALLING))
+		return;					/* it could not win, and the log may be about to be replaced */
 	if (transfer)
 	{
 		become_candidate(r, true);

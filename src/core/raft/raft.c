@@ -229,6 +229,8 @@ static NdStatus step_from_leader(Raft *r, const RaftMessage *m)
 		return ND_FROZEN;
 	}
 	raft__become_follower(r, r->term, m->from);
+	if (r->install == RAFT_INSTALL_CLOSED && m->type != RAFT_MSG_HEARTBEAT)
+		return ND_OK;			/* as if it were lost: the log is about to be replaced */
 	if (m->type == RAFT_MSG_APPEND)
 		return raft__handle_append(r, m);
 	if (m->type == RAFT_MSG_HEARTBEAT)

@@ -197,9 +197,13 @@ void		raft_commit_wanted(Raft *r, NdNodeId peer);
 bool		raft_commit_untold(const Raft *r);
 void		raft_tell_commit(Raft *r);
 NdStatus	raft_campaign(Raft *r);		/* start a pre-vote now, e.g. the connection to the leader broke */
-/* The transport lost a peer or a snapshot sent to it failed / finished. */
+/* The transport lost a peer. */
 NdStatus	raft_peer_unreachable(Raft *r, NdNodeId peer);
-NdStatus	raft_snapshot_sent(Raft *r, NdNodeId peer, bool ok);
+/*
+ * The end of the snapshot that an update asked for: the peer has everything up to `index`, at least what was announced; 0: it failed. Either way the peer is
+ * probed after its next answer to a heartbeat, so a failure is not tried again at once. No effect when the core waits for no snapshot any more.
+ */
+NdStatus	raft_snapshot_sent(Raft *r, NdNodeId peer, uint64_t index);
 
 /*
  * Storage completions. (index, term): everything up to this entry of this term is durable; ignored if the log no longer has it (ABA).
@@ -211,6 +215,18 @@ NdStatus	raft_persisted(Raft *r, uint64_t index, uint64_t term);
 NdStatus	raft_hard_persisted(Raft *r, uint64_t hard_seq);
 /* The driver truncated entries below first_index (all applied and durable). */
 NdStatus	raft_compacted(Raft *r, uint64_t first_index);
+/*
+ * A snapshot behind (index, term) comes in. The replica lacks an entry that is committed, so it cannot win: until the end it does not campaign, it votes as
+ * ever. CLOSED: nor does it take APPENDs: the driver is about to replace the log. The end: raft_snapshot_installed(), or RAFT_INSTALL_NONE.
+ * ND_INVALID, nothing changed: as for raft_snapshot_installed(): it is not needed, or not any more.
+ */
+typedef enum RaftInstall
+{
+	RAFT_INSTALL_NONE,
+	RAFT_INSTALL_COMING,
+	RAFT_INSTALL_CLOSED
+} RaftInstall;
+NdStatus	raft_set_install(Raft *r, RaftInstall install, uint64_t index, uint64_t term);
 /* Install: the driver has a snapshot durable; the log restarts behind (index, term). One event: no half state.
  * ND_INVALID, nothing changed: at a leader, at or below commit, or when the log has this very entry (what follows it may be acknowledged). */
 NdStatus	raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const RaftConfiguration *c);

@@ -28,7 +28,8 @@
  * How a leader sees a peer's log.
  *   PROBE      match unknown: one APPEND per heartbeat. -> REPLICATE by an acknowledgement, SNAPSHOT when its entries are gone
  *   REPLICATE  pipelined, next is optimistic. -> PROBE by a rejection or a lost connection
- *   SNAPSHOT   the driver sends a snapshot. -> PROBE when it ended, REPLICATE when the peer acknowledges enough
+ *   SNAPSHOT   the driver sends a snapshot; no APPENDs, heartbeats go on. -> PROBE when the driver says that it ended, whichever way; REPLICATE when the
+ *              peer acknowledges enough, or says itself that it has installed one
  */
 typedef enum RaftPeerState
 {
@@ -63,7 +64,6 @@ typedef struct RaftPeer
 	uint64_t	next;			/* next entry to send; > match */
 	uint64_t	told_commit;	/* the commit that our last APPEND lets it take */
 	uint64_t	wanted_commit;	/* frugal: it waits for the commit of this entry */
-	uint64_t	snapshot_index;	/* SNAPSHOT: what was announced */
 	uint64_t	acked_round;	/* newest heartbeat round that it answered */
 	bool		in_round;		/* scratch: chosen for a round */
 	bool		active;			/* heard since the last quorum check */
@@ -153,6 +153,7 @@ struct Raft
 	/* follower: both of the current term */
 	uint64_t	matched;		/* our log is the leader's up to here */
 	uint64_t	acked;			/* what we told the leader */
+	RaftInstall install;		/* a snapshot comes in */
 
 	/* leader */
 	uint64_t	term_start;		/* index of the no-op: an entry of this term is committed when commit reaches it */

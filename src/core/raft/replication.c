@@ -23,7 +23,6 @@ void raft__peer_start(Raft *r, RaftPeer *p)
 	p->next = r->log.last + 1;
 	p->told_commit = 0;
 	p->wanted_commit = 0;
-	p->snapshot_index = 0;
 	p->acked_round = 0;
 	p->active = false;
 	p->paused = false;
@@ -216,7 +215,6 @@ static void send_snapshot(Raft *r, RaftPeer *p)
 		return;
 	}
 	enter(p, PEER_SNAPSHOT);
-	p->snapshot_index = r->log.first - 1;
 	r->snapshot_needed_index = r->log.first - 1;
 	r->snapshot_peer = p->node;
 }
@@ -489,19 +487,19 @@ void raft__handle_heartbeat_reply(Raft *r, RaftPeer *p, const RaftMessage *m)
 	raft__confirm_reads(r);
 }
 
-/* The peer installed a snapshot up to m->index: committed entries, so they match. */
+/*
+ * The peer installed a snapshot up to m->index: committed entries, so they match, whoever sent it and whatever we thought: the driver may have told us
+ * before, or another leader began it. It was acknowledged in this term: the peer's log ends there.
+ */
 void raft__handle_snapshot_reply(Raft *r, RaftPeer *p, const RaftMessage *m)
 {
-	if (p->state != PEER_SNAPSHOT || m->index > r->log.last)
+	if (m->reject || m->index > r->log.last || m->index < p->match)
 		return;
-	if (m->reject)
+	if (p->state != PEER_REPLICATE)
 	{
-		enter(p, PEER_PROBE);
-		p->paused = true;
-		return;
+		p->match = m->index;
+		enter(p, PEER_REPLICATE);
 	}
-	p->match = raft__max(p->match, m->index);
-	enter(p, PEER_REPLICATE);
 	progressed(r, p, m->index);
 }
 
@@ -522,7 +520,7 @@ NdStatus raft_peer_unreachable(Raft *r, NdNodeId peer)
 	return ND_OK;
 }
 
-NdStatus raft_snapshot_sent(Raft *r, NdNodeId peer, bool ok)
+NdStatus raft_snapshot_sent(Raft *r, NdNodeId peer, uint64_t index)
 {
 	RaftPeer   *p;
 
@@ -534,7 +532,7 @@ NdStatus raft_snapshot_sent(Raft *r, NdNodeId peer, bool ok)
 	if (r->state != RAFT_LEADER || p == NULL || p->state != PEER_SNAPSHOT)
 		return ND_OK;
 	enter(p, PEER_PROBE);
-	p->next = raft__max(p->match, ok ? p->snapshot_index : 0) + 1;
-	p->paused = true;			/* installing takes its time, and a failure is not tried again at once */
+	p->next = raft__max(p->match, raft__min(index, r->log.last)) + 1;
+	p->paused = true;			/* its own word for it is on its way, and a failure is not tried again at once */
 	return ND_OK;
 }

@@ -176,6 +176,8 @@ const char *raft_check(const Raft *r)
 		return "a candidate that did not vote for itself";
 	if ((r->state == RAFT_CANDIDATE || r->state == RAFT_PRECANDIDATE) && (r->leader != 0 || !raft__may_campaign(r)))
 		return "a candidate that has a leader or no vote";
+	if (r->install != RAFT_INSTALL_NONE && r->state != RAFT_FOLLOWER)
+		return "a snapshot comes in at a replica that stands for election or leads";
 	wrong = check_peers(r);
 	if (wrong == NULL && r->state == RAFT_LEADER)
 		wrong = check_leader(r);

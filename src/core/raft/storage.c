@@ -79,17 +79,34 @@ NdStatus raft_compacted(Raft *r, uint64_t first_index)
 	return ND_OK;
 }
 
+/* Only a follower whose log lacks the entry needs it. When the log has it, what follows may be acknowledged. */
+static bool is_needed(const Raft *r, uint64_t index, uint64_t term)
+{
+	return r->state != RAFT_LEADER && index > r->commit && index <= RAFT_NUMBER_MAX && term != 0 && term <= RAFT_NUMBER_MAX &&
+		!(index <= r->log.last && raft__term(&r->log, index) == term);
+}
+
+NdStatus raft_set_install(Raft *r, RaftInstall install, uint64_t index, uint64_t term)
+{
+	if (r->frozen != NULL)
+		return ND_FROZEN;
+	if (r->taken || (install != RAFT_INSTALL_NONE && !is_needed(r, index, term)))
+		return ND_INVALID;
+	if (install != RAFT_INSTALL_NONE && (r->state == RAFT_CANDIDATE || r->state == RAFT_PRECANDIDATE))
+		raft__become_follower(r, r->term, 0);
+	r->install = install;
+	return ND_OK;
+}
+
 NdStatus raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const RaftConfiguration *c)
 {
 	if (r->frozen != NULL)
 		return ND_FROZEN;
-	if (r->taken || r->state == RAFT_LEADER || index <= r->commit || index > RAFT_NUMBER_MAX || term == 0 ||
-		term > RAFT_NUMBER_MAX || !raft__configuration_valid(c) || c->index > index)
+	if (r->taken || !is_needed(r, index, term) || !raft__configuration_valid(c) || c->index > index)
 		return ND_INVALID;
-	if (index <= r->log.last && raft__term(&r->log, index) == term)
-		return ND_INVALID;		/* the log has it, and what follows may be acknowledged */
 	if (r->state != RAFT_FOLLOWER || term > r->term)
 		raft__become_follower(r, raft__max(term, r->term), 0);
+	r->install = RAFT_INSTALL_NONE;
 	raft__log_reset(&r->log, index, term);
 	raft__install_configuration(r, c, c);
 	raft__advance_commit(r, index);
