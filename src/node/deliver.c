@@ -8,7 +8,8 @@
  * 3. A checkpoint is stored only when the tables durably hold everything up to it. A restart delivers from the checkpoint on, so whatever
  *    the tables have lost must come again with its verdict. Only committed TXNs change tables, so tables that hold the last of them at or below
  *    the checkpoint hold all that the checkpoint does, though what they keep may name a lower index.
- * 4. Group 0 has no certifier and no checkpoint: it is short, never truncated, and read anew from its start.
+ * 4. No delivery from the moment when the host may replace its tables by a snapshot's until the log and the certifier are the snapshot's too.
+ * 5. Group 0 has no certifier and no checkpoint: it is short, never truncated, and read anew from its start.
  */
 #include <stdio.h>
 
@@ -52,7 +53,8 @@ NdStatus node__restore_certifier(NodeGroup *g, char *error, size_t error_len)
 		return status;
 	}
 	g->delivered = g->checkpoint;
-	for (uint64_t i = g->cut; i <= g->delivered; i++)
+	g->counted = store_last_index(store, g->id) < g->delivered ? g->delivered + 1 : g->cut;
+	for (uint64_t i = g->counted; i <= g->delivered; i++)
 		if (store_position(store, g->id, i, &at) == ND_OK)
 			g->kept_bytes += at.len;
 	return ND_OK;
@@ -173,7 +175,7 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 	if (status != ND_OK)
 		return status;
 	d->has_header = true;
-	d->local = d->header.txn.node == n->config.self && d->header.txn.incarnation == n->config.incarnation;
+	d->local = !d->replayed && d->header.txn.node == n->config.self && d->header.txn.incarnation == n->config.incarnation;
 	if (g->held)
 		d->verdict = g->held_verdict;
 	else if (!(d->replayed && MUTANT(NODE_SKIP_REPLAYED_VERDICT)))
@@ -229,7 +231,7 @@ bool node__deliver(NodeGroup *g)
 	uint32_t	count = 0;
 	NdStatus	status = ND_OK;
 
-	if (g->stuck_tick > n->tick)
+	if (g->stuck_tick > n->tick || node__installing(g))
 		return false;
 	while (status == ND_OK && n->failed == ND_OK && g->stopped == NULL && g->delivered < limit && count < NODE_DELIVER_MAX)
 	{

@@ -35,7 +35,7 @@ NodeGroup *node__group(const Node *n, NdGroupId id)
 
 bool node__ready(const NodeGroup *g)
 {
-	return g->node->failed == ND_OK && g->stopped == NULL && !g->taken;
+	return g->node->failed == ND_OK && g->stopped == NULL && !g->taken && !node__resetting(g);
 }
 
 void node__log(Node *n, int level, const char *format, ...)
@@ -190,6 +190,16 @@ NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks
 		n->config = *config;
 		n->store = store;
 		n->callbacks = *callbacks;
+		n->has_snapshots = callbacks->snapshots != NULL;
+		if (n->has_snapshots)
+			n->snapshots = *callbacks->snapshots;
+		n->callbacks.snapshots = NULL;
+		if (n->config.snapshot_chunk_bytes == 0)
+			n->config.snapshot_chunk_bytes = NODE_SNAPSHOT_CHUNK;
+		if (n->config.snapshot_chunk_bytes > WIRE_SNAPSHOT_CHUNK_MAX)
+			n->config.snapshot_chunk_bytes = WIRE_SNAPSHOT_CHUNK_MAX;
+		if (n->config.snapshot_window_bytes == 0)
+			n->config.snapshot_window_bytes = NODE_SNAPSHOT_WINDOW;
 		if (n->config.checkpoint_every == 0)
 			n->config.checkpoint_every = CHECKPOINT_EVERY;
 		if (n->config.entry_bytes_max == 0 || n->config.entry_bytes_max > WIRE_ENTRY_BYTES_MAX)
@@ -250,6 +260,8 @@ void node_destroy(Node *n)
 		if (g->certifier != NULL)
 			certifier_destroy(g->certifier);
 		nd_buf_free(&g->candidate);
+		node__free_shipments(g);
+		node__free_arrival(g);
 	}
 	node__free_peers(n);
 	nd_free(n->pending);
@@ -282,6 +294,11 @@ bool node_work(Node *n)
 		}
 		for (uint32_t i = 0; i < n->n_groups; i++)
 			more |= node__gather(&n->groups[i]);
+		for (uint32_t i = 0; i < n->n_groups; i++)
+		{
+			more |= node__ship(&n->groups[i]);
+			more |= node__install(&n->groups[i]);
+		}
 		node__release_clean(n);
 		/* A leader's appends leave before its own flush: the followers' disks work at the same time (thesis, 10.2.1). */
 		node__send_all(n);
@@ -332,6 +349,9 @@ NdStatus node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out)
 	out->asleep = g->sleep.asleep;
 	out->applied_durable = g->applied_durable;
 	out->applied_start = g->applied_start;
+	for (const Shipment *s = g->shipments; s != NULL; s = s->next)
+		out->snapshots_out++;
+	out->snapshot_in = g->arrival != NULL;
 	return ND_OK;
 }
 

@@ -9,10 +9,12 @@
  *
  * Invariants:
  * 1. A message that depends on hard state or entries leaves only after the flush that covers them.
- * 2. An entry is delivered once per process life, in index order per group, at min(committed, locally durable); deliver() may say ND_BUSY:
+ * 2. An entry is delivered at most once per process life, in index order per group, at min(committed, locally durable); deliver() may say ND_BUSY:
  *    then it is offered again later, and nothing behind it is delivered in that group. Raft and votes never wait for delivery.
- * 3. After a restart delivery starts behind the certifier's checkpoint; `index <= applied` entries are certified but marked replayed.
- * 4. A proposal is answered exactly once: delivered (by its entry), or failed before it was ever sent anywhere, or unknown at its deadline.
+ * 3. After a restart delivery starts behind the certifier's checkpoint; `index <= applied` entries are certified but marked replayed. So it does when a
+ *    snapshot was installed: the entries that its checkpoint covers are never delivered here.
+ * 4. A proposal is answered exactly once: delivered (by its entry), or failed before it was ever sent anywhere, or unknown at its deadline, or when a snapshot
+ *    replaced the log that may hold it.
  *    While it waits it is proposed again under the same id after a leader change; the certifier makes copies harmless.
  * 5. A failed store stops every group of the node (node_failed()): a failed write, and damage in what is needed, found by a read or the scrub.
  */
@@ -37,12 +39,12 @@ typedef struct NodeDelivery
 	uint64_t	index;
 	uint64_t	term;
 	RaftEntryKind kind;
-	bool		replayed;		/* index is at or below applied[group] given at node_create(): certified again, not to be applied */
+	bool		replayed;		/* index is at or below what the tables held at node_create(), or by a snapshot: certified again, not to be applied */
 	bool		has_header;		/* DATA of a data group */
 	EntryHeader header;			/* points into the payload: valid during the call */
 	Verdict		verdict;
 	StorePosition position;
-	bool		local;			/* header.txn is of this node and this incarnation */
+	bool		local;			/* header.txn is of this node and this incarnation, and not replayed */
 } NodeDelivery;
 
 typedef enum NodeOutcome
@@ -50,6 +52,31 @@ typedef enum NodeOutcome
 	NODE_NOT_SENT,				/* failed, surely without effect */
 	NODE_UNKNOWN				/* may or may not commit later */
 } NodeOutcome;
+
+/*
+ * What the host does for snapshots (src/node/README.md): the content of its tables of one data group, as bytes that only hosts understand. Every call may say
+ * ND_BUSY or ND_NOMEM: it is made again later, with the same arguments. Anything else but ND_OK ends this snapshot, and another one is tried after a while.
+ * node_destroy() calls none of them. All from the node's thread.
+ */
+typedef struct NodeSnapshots
+{
+	/* Sender. Open the content as of an entry: *index >= at_least, a prefix of what was delivered. */
+	NdStatus	(*open)(void *ctx, NdGroupId group, uint64_t at_least, uint64_t *handle, uint64_t *index);
+	/* Bytes from offset on: *len <= cap of them; *last: the content ends behind them. An offset may come again, down to 0. Always the same bytes. */
+	NdStatus	(*read)(void *ctx, uint64_t handle, uint64_t offset, uint8_t *out, uint32_t cap, uint32_t *len, bool *last);
+	void		(*close)(void *ctx, uint64_t handle);
+	/* Receiver, one per group at a time. What an earlier begin() left is void, also one of an earlier life. */
+	NdStatus	(*begin)(void *ctx, NdGroupId group, uint64_t index);
+	NdStatus	(*write)(void *ctx, NdGroupId group, uint64_t offset, const uint8_t *data, size_t len);	/* consecutive offsets */
+	/*
+	 * All is written: make it the content of the tables, at once and for good. ND_OK: durable, and applied() of a later life says index. A crash before leaves the
+	 * tables as they were. What was delivered of this group and is not applied yet is below index, and void. Nothing of the group is delivered until the
+	 * node has the log and the certifier that belong to it; then delivery goes on with entries at or below index as replayed.
+	 */
+	NdStatus	(*install)(void *ctx, NdGroupId group);
+	void		(*abort)(void *ctx, NdGroupId group);
+	void	   *ctx;
+} NodeSnapshots;
 
 typedef struct NodeCallbacks
 {
@@ -62,6 +89,7 @@ typedef struct NodeCallbacks
 	void		(*changed)(void *ctx);		/* roles, terms, membership: refresh status */
 	void		(*log)(void *ctx, int level, const char *text);	/* 0 debug, 1 log, 2 warning, 3 alarm */
 	void	   *ctx;
+	const NodeSnapshots *snapshots;	/* copied; NULL: none, and then the log is never cut above what every member has stored */
 } NodeCallbacks;
 
 typedef struct NodeConfig
@@ -82,6 +110,8 @@ typedef struct NodeConfig
 	uint32_t	sleep_after_ticks;	/* an idle group sleeps after so long (core/multiraft); 0: never */
 	uint32_t	orphan_ticks;	/* a member out of reach for so long loses what its transactions reserved and their chunks; 0: never (orphan.c) */
 	uint64_t	scrub_bytes_per_s;	/* how fast the log is read again to find damage (store.h, store_scrub()); 0: never */
+	uint32_t	snapshot_chunk_bytes;	/* of a snapshot in one frame; 0: 256 kB, at most WIRE_SNAPSHOT_CHUNK_MAX */
+	uint32_t	snapshot_window_bytes;	/* of a snapshot under way to one peer; 0: 2 MB */
 	uint64_t	seed;
 } NodeConfig;
 
@@ -153,7 +183,8 @@ NdStatus	node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline
 /* The backend gave up waiting; no more callbacks for it, no more re-proposals. */
 void		node_forget(Node *n, NdGroupId group, TxnId txn, EntryKind kind);
 NdStatus	node_read(Node *n, NdGroupId group, uint64_t token, uint32_t deadline_ticks);
-/* Tables hold everything up to index, durably: the log may be truncated below min(this, checkpoint, open chunks, slowest member) minus keep_bytes. */
+/* Tables hold everything up to index, durably: the log may be truncated below min(this, checkpoint, open chunks, slowest member) minus keep_bytes. With
+ * NodeSnapshots the slowest member does not count: it gets a snapshot. */
 void		node_applied_durable(Node *n, NdGroupId group, uint64_t index, uint64_t keep_bytes);
 
 /* Where a live entry stands and its term, e.g. a chunk that a TXN names. ND_NOTFOUND, ND_COMPACTED. */
@@ -172,6 +203,8 @@ typedef struct NodeGroupStatus
 	const char *alarm;			/* NULL when well: the group works, but somebody must look */
 	bool		asleep;
 	uint64_t	applied_durable;	/* as told by node_applied_durable() */
+	uint32_t	snapshots_out;	/* under way to others */
+	bool		snapshot_in;	/* one comes in */
 	uint64_t	applied_start;	/* as told to node_create(); or the checkpoint, when nothing between changes tables. What is below is not delivered to be applied */
 } NodeGroupStatus;
 uint32_t	node_group_count(const Node *n);

@@ -16,6 +16,8 @@
  *   orphan.c       what nodes that are gone have left behind in the certifiers
  *   truncate.c     how far the log may be cut
  *   scrub.c        the log is read again, at a pace
+ *   ship.c         snapshots to members whose entries were cut
+ *   install.c      a snapshot that comes in
  */
 #ifndef ND_NODE_INTERNAL_H
 #define ND_NODE_INTERNAL_H
@@ -37,6 +39,9 @@
 #define NODE_DELIVER_MAX 256			/* entries of one group in one round: groups take turns */
 #define NODE_PENDING_BUCKETS 4096
 #define NODE_SUMS 8						/* own checksums remembered to compare with peers' */
+#define NODE_SHIPMENTS_MAX 2			/* snapshots that are sent at the same time; more wait */
+#define NODE_SNAPSHOT_CHUNK (256u << 10)
+#define NODE_SNAPSHOT_WINDOW (2u << 20)
 #define NODE_CAUGHT_UP 64				/* a learner so close to the leader's end is promoted */
 
 typedef struct NodeGroup NodeGroup;
@@ -134,6 +139,68 @@ typedef struct GroupPeer
 	NodeSum		sum;
 } GroupPeer;
 
+/* ---- snapshots ---- */
+
+/* One to a peer, from the leader. In the core the peer waits (SNAPSHOT) until raft_snapshot_sent(). */
+typedef enum ShipState
+{
+	SHIP_WAITING,				/* for its turn, memory, the checkpoint. -> OPENING */
+	SHIP_OPENING,				/* for the host; log and checkpoint are held from here on. -> SENDING */
+	SHIP_SENDING,				/* -> DONE by INSTALLED, FAILED by a refusal, an error, silence */
+	SHIP_DONE,					/* the core is to be told. -> BEHIND */
+	SHIP_BEHIND,				/* the log is held until the peer has what is behind the snapshot. -> gone */
+	SHIP_FAILED					/* the core is told after a pause. -> gone */
+} ShipState;
+
+typedef struct Shipment
+{
+	struct Shipment *next;
+	NdNodeId	to;
+	ShipState	state;
+	bool		opened;
+	bool		accepted;		/* the peer answered the offer: chunks may go */
+	bool		offer_due;
+	uint64_t	handle;			/* of the host */
+	WireSnapshotOffer offer;
+	RaftConfiguration configuration;	/* offer.configuration */
+	NdBuf		checkpoint;
+	uint64_t	at_least;		/* the lowest index that the host may open at */
+	uint64_t	sent;			/* offsets in the stream */
+	uint64_t	acked;
+	bool		ended;			/* what ends at sent is the last */
+	uint64_t	heard_tick;		/* last acknowledgement */
+	uint64_t	asked_tick;		/* last offer */
+	uint64_t	until_tick;		/* FAILED */
+	uint64_t	target;			/* BEHIND: until the peer has this entry */
+} Shipment;
+
+typedef enum ArrivalState
+{
+	ARRIVAL_RECEIVING,			/* -> CLOSED when all is with the host and the log is closed; gone when it is not needed any more */
+	ARRIVAL_CLOSED				/* content, then log; no delivery, no truncation. -> gone when both are durable */
+} ArrivalState;
+
+typedef struct Arrival
+{
+	NdNodeId	from;
+	ArrivalState state;
+	WireSnapshotOffer offer;
+	RaftConfiguration configuration;
+	bool		begun;			/* by the host */
+	bool		content_wanted;	/* false: the tables hold more already (a crash between the two halves of an earlier one) */
+	bool		content_in;		/* durable in the tables */
+	bool		log_given;		/* store_reset_group() was called: no event reaches the core until it is durable */
+	bool		log_in;			/* durable */
+	NdBuf		checkpoint;
+	Certifier  *certifier;		/* from it */
+	NdBuf		inbox;			/* content that the host has not taken yet; ends at `received` */
+	uint64_t	received;		/* offset in the stream */
+	bool		ended;
+	uint64_t	asked_offset;	/* AGAIN was sent for it; UINT64_MAX: none */
+	uint64_t	told;			/* offset of the last acknowledgement */
+	uint64_t	told_tick;
+} Arrival;
+
 /* What becomes durable with a flush. */
 typedef struct FlushMark
 {
@@ -141,6 +208,7 @@ typedef struct FlushMark
 	uint64_t	term;
 	uint64_t	hard_seq;		/* 0: none */
 	uint64_t	checkpoint;		/* 0: none */
+	bool		reset;			/* the log was replaced by a snapshot's */
 } FlushMark;
 
 /* Chunks that the tables may still need: of TXNs up to `until`, none below `floor`. */
@@ -196,7 +264,8 @@ struct NodeGroup
 	ChunkNeed	chunks_old;
 	ChunkNeed	chunks_new;
 	uint64_t	cut;			/* first entry that would be kept by keep_bytes */
-	uint64_t	kept_bytes;		/* records cut..delivered */
+	uint64_t	kept_bytes;		/* records cut..delivered, from `counted` on */
+	uint64_t	counted;		/* behind a snapshot's checkpoint: what comes below it is never delivered, so never counted */
 	NodeSum		sums[NODE_SUMS];	/* ring */
 	uint32_t	n_sums;			/* ever */
 	bool		gossip_due;
@@ -220,6 +289,12 @@ struct NodeGroup
 	NdNodeId	campaign_against;
 	uint32_t	campaigns_left;
 	bool		told_snapshot;
+
+	/* snapshots */
+	Shipment   *shipments;
+	Arrival    *arrival;
+	NdNodeId	arrived_from;	/* the last one that was installed: its sender may ask again */
+	uint64_t	arrived_id;
 };
 
 struct Node
@@ -228,6 +303,9 @@ struct Node
 	Store	   *store;
 	Transport  *transport;
 	NodeCallbacks callbacks;
+	bool		has_snapshots;
+	NodeSnapshots snapshots;
+	uint64_t	next_shipment;
 	NdRandom	random;
 	uint64_t	tick;
 	uint64_t	turn;			/* rounds of the loop: who goes first alternates */
@@ -305,6 +383,9 @@ void		node__item_answer(NdBuf *buf, const void *item);
 void		node__item_gossip(NdBuf *buf, const void *item);
 void		node__item_sleep(NdBuf *buf, const void *item);
 void		node__item_members(NdBuf *buf, const void *item);
+void		node__item_snapshot_offer(NdBuf *buf, const void *item);
+void		node__item_snapshot_chunk(NdBuf *buf, const void *item);
+void		node__item_snapshot_ack(NdBuf *buf, const void *item);
 
 /* deliver.c */
 bool		node__deliver(NodeGroup *g);
@@ -323,6 +404,7 @@ void		node__take_answer(NodeGroup *g, NdNodeId from, const WireAnswer *a);
 bool		node__answered(NodeGroup *g, const EntryHeader *h);
 void		node__proposal_ticks(NodeGroup *g);
 void		node__fail_proposals(NodeGroup *g, NdStatus reason);
+void		node__fail_sent(NodeGroup *g, NdStatus reason);	/* only those that may be in the log */
 void		node__free_proposals(NodeGroup *g);
 
 /* read.c */
@@ -355,5 +437,25 @@ bool		node__log_lost(Node *n, NdStatus status);	/* does it say that the log cann
 void		node__truncate(NodeGroup *g);
 void		node__need_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h);	/* the TXN at index was certified */
 GroupPeer  *node__group_peer(NodeGroup *g, NdNodeId node, bool create);
+uint64_t	node__chunk_floor(NodeGroup *g);	/* the lowest chunk that tables may still need; 0: none */
+
+/* ship.c */
+void		node__ship_wanted(NodeGroup *g, NdNodeId peer);	/* the core announced a snapshot */
+bool		node__ship(NodeGroup *g);
+void		node__ship_ticks(NodeGroup *g);
+void		node__ship_peer_up(NodeGroup *g, NdNodeId peer);
+uint64_t	node__ship_floor(const NodeGroup *g);	/* the log is held from behind this entry on; UINT64_MAX: nothing holds it */
+void		node__take_snapshot_ack(NodeGroup *g, NdNodeId from, const WireSnapshotAck *a);
+void		node__free_shipments(NodeGroup *g);
+
+/* install.c */
+bool		node__installing(const NodeGroup *g);	/* the log is closed, or being replaced */
+bool		node__resetting(const NodeGroup *g);	/* the store has the new log, the core the old one */
+bool		node__install(NodeGroup *g);
+void		node__install_ticks(NodeGroup *g);
+void		node__install_log_durable(NodeGroup *g);
+void		node__take_snapshot_offer(NodeGroup *g, NdNodeId from, const WireSnapshotOffer *o);
+void		node__take_snapshot_chunk(NodeGroup *g, NdNodeId from, const WireSnapshotChunk *c);
+void		node__free_arrival(NodeGroup *g);
 
 #endif

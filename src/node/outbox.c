@@ -103,6 +103,21 @@ void node__item_members(NdBuf *buf, const void *item)
 	wire_put_members(buf, item);
 }
 
+void node__item_snapshot_offer(NdBuf *buf, const void *item)
+{
+	wire_put_snapshot_offer(buf, item);
+}
+
+void node__item_snapshot_chunk(NdBuf *buf, const void *item)
+{
+	wire_put_snapshot_chunk(buf, item);
+}
+
+void node__item_snapshot_ack(NdBuf *buf, const void *item)
+{
+	wire_put_snapshot_ack(buf, item);
+}
+
 void node__put_raft(Node *n, const RaftMessage *m, bool after)
 {
 	NodePeer   *p = node__peer(n, m->to);

@@ -46,7 +46,9 @@ static void release_mark(NodeGroup *g, FlushMark *mark)
 		g->owed.hard_seq = mark->hard_seq;
 	if (mark->checkpoint > g->checkpoint)
 		g->checkpoint = mark->checkpoint;
-	if (mark->index > 0 || mark->hard_seq > 0)
+	if (mark->reset)
+		node__install_log_durable(g);
+	if (mark->index > 0 || mark->hard_seq > 0 || mark->reset)
 		pay(g);
 	*mark = (FlushMark) {0};
 }
@@ -168,8 +170,7 @@ static void send_messages(NodeGroup *g)
 	Node	   *n = g->node;
 
 	for (uint32_t i = 0; i < u->n_messages; i++)
-		if (u->messages[i].type != RAFT_MSG_SNAPSHOT)
-			node__put_raft(n, &u->messages[i], false);
+		node__put_raft(n, &u->messages[i], false);
 	for (uint32_t i = 0; i < u->n_messages_after; i++)
 		node__put_raft(n, &u->messages_after[i], !MUTANT(NODE_SEND_BEFORE_FLUSH));
 }
@@ -193,7 +194,7 @@ static void take_state(NodeGroup *g)
 	g->node->changed = true;
 }
 
-/* A peer needs entries that were cut. Nothing ships tables yet, so say so and let the core probe again. */
+/* A peer needs entries that were cut, and the host has no snapshots: say so and let the core probe again. */
 static void refuse_snapshot(NodeGroup *g, NdNodeId peer)
 {
 	if (!g->told_snapshot)
@@ -207,6 +208,7 @@ static void refuse_snapshot(NodeGroup *g, NdNodeId peer)
 static void finish(NodeGroup *g)
 {
 	RaftUpdate *u = &g->update;
+	const Node *n = g->node;
 	NdNodeId	snapshot_peer = u->snapshot_needed_index > 0 ? u->snapshot_peer : 0;
 	bool		state_changed = u->state_changed;
 	struct
@@ -234,7 +236,9 @@ static void finish(NodeGroup *g)
 	if (state_changed)
 		take_state(g);
 	pay(g);
-	if (snapshot_peer != 0)
+	if (snapshot_peer != 0 && n->has_snapshots && g->certifier != NULL)
+		node__ship_wanted(g, snapshot_peer);
+	else if (snapshot_peer != 0)
 		refuse_snapshot(g, snapshot_peer);
 	for (uint32_t i = 0; i < n_done; i++)
 		node__read_finish(g, done[i].waits, ND_OK, done[i].index);
@@ -249,7 +253,7 @@ bool node__gather(NodeGroup *g)
 		return false;
 	if (!g->taken)
 	{
-		if (!g->dirty)
+		if (!g->dirty || node__resetting(g))
 			return false;
 		status = raft_take_update(g->raft, &g->update);
 		if (status != ND_OK)

@@ -270,6 +270,25 @@ void node__fail_proposals(NodeGroup *g, NdStatus reason)
 	fail_chain(chain, reason);
 }
 
+void node__fail_sent(NodeGroup *g, NdStatus reason)
+{
+	Pending    *chain = NULL;
+	PendingList *lists[2] = {&g->queued, &g->under_way};
+
+	for (int l = 0; l < 2; l++)
+		for (Pending *p = lists[l]->first, *next; p != NULL; p = next)
+		{
+			next = p->next;
+			if (!p->ever_sent || p->internal)
+				continue;
+			detach(p);
+			p->next = chain;
+			chain = p;
+		}
+	node__requeue(g);
+	fail_chain(chain, reason);
+}
+
 static void drop_forwarded(NodeGroup *g, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)

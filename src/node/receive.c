@@ -72,11 +72,40 @@ static void take_members(void *ctx, const WireMembers *m)
 	n->changed = true;
 }
 
+static void take_snapshot_offer(void *ctx, const WireSnapshotOffer *o)
+{
+	Receiving  *r = ctx;
+	NodeGroup  *g = node__group(r->node, o->group);
+
+	if (g != NULL)
+		node__take_snapshot_offer(g, r->from, o);
+}
+
+static void take_snapshot_chunk(void *ctx, const WireSnapshotChunk *c)
+{
+	Receiving  *r = ctx;
+	NodeGroup  *g = node__group(r->node, c->group);
+
+	if (g != NULL)
+		node__take_snapshot_chunk(g, r->from, c);
+}
+
+static void take_snapshot_ack(void *ctx, const WireSnapshotAck *a)
+{
+	Receiving  *r = ctx;
+	NodeGroup  *g = node__group(r->node, a->group);
+
+	if (g != NULL)
+		node__take_snapshot_ack(g, r->from, a);
+}
+
 void node_frame(Node *n, NdNodeId from, const uint8_t *data, size_t len)
 {
 	NodePeer   *p = node__peer(n, from);
 	Receiving	r = {n, from};
-	WireSink	sink = {take_raft, take_proposal, take_answer, take_gossip, take_sleep, &r, take_members};
+	WireSink	sink = {
+		take_raft, take_proposal, take_answer, take_gossip, take_sleep, &r, take_members, take_snapshot_offer, take_snapshot_chunk, take_snapshot_ack,
+	};
 	NdStatus	status;
 
 	if (p == NULL || n->failed != ND_OK)

@@ -39,6 +39,7 @@ void node_peer_up(Node *n, NdNodeId peer, uint32_t incarnation)
 	{
 		multiraft_wake(&n->groups[i].sleep);
 		n->groups[i].gossip_due = true;
+		node__ship_peer_up(&n->groups[i], peer);
 	}
 	n->members_due = true;
 }
@@ -195,6 +196,8 @@ void node_tick(Node *n)
 		node__read_ticks(g);
 		tick_group(g);
 		campaign(g);
+		node__ship_ticks(g);
+		node__install_ticks(g);
 		if (g->leads)
 		{
 			node__reconcile(g);

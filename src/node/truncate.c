@@ -4,7 +4,8 @@
  * Kept is everything that
  *   - the tables do not hold durably, or that stands above the certifier's durable checkpoint (a restart needs it),
  *   - a TXN still to come names as its chunk, or one that is certified and not yet durable in the tables: a crash applies it again,
- *   - some member has not stored as committed (there is no other way for it to get it),
+ *   - some member has not stored as committed, when the host has no snapshots (there is no other way for it to get it),
+ *   - stands behind a snapshot that is under way to a member,
  *   - is among the newest keep_bytes.
  * Group 0 is never cut.
  */
@@ -58,7 +59,7 @@ void node__need_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h)
 	g->chunks_new.until = index;
 }
 
-static uint64_t chunks_needed(NodeGroup *g)
+static uint64_t chunks_certified(NodeGroup *g)
 {
 	for (int i = 0; i < 2 && (g->chunks_old.floor == 0 || g->applied_durable >= g->chunks_old.until); i++)
 	{
@@ -70,21 +71,20 @@ static uint64_t chunks_needed(NodeGroup *g)
 	return g->chunks_old.floor;
 }
 
-/* The last entry that nobody needs; keep_bytes aside. */
-static uint64_t dispensable(NodeGroup *g)
+uint64_t node__chunk_floor(NodeGroup *g)
+{
+	uint64_t	open = certifier_open_chunk_floor(g->certifier);
+	uint64_t	certified = chunks_certified(g);
+
+	return open > 0 && certified > 0 ? min64(open, certified) : open + certified;
+}
+
+/* What members still need: they can get it in no other way. */
+static uint64_t members_have(NodeGroup *g, const RaftConfiguration *c)
 {
 	const Node *n = g->node;
-	const RaftConfiguration *c = raft_configuration(g->raft);
-	uint64_t	limit = min64(min64(g->applied_durable, g->checkpoint), g->delivered);
-	uint64_t	chunk = certifier_open_chunk_floor(g->certifier);
+	uint64_t	limit = UINT64_MAX;
 
-	if (chunk > 0)
-		limit = min64(limit, chunk - 1);
-	chunk = chunks_needed(g);
-	if (chunk > 0)
-		limit = min64(limit, chunk - 1);
-	if (raft_configuration_find(c, n->config.self) == NULL)
-		return 0;
 	for (uint32_t i = 0; i < c->n; i++)
 	{
 		const GroupPeer *p = node__group_peer(g, c->members[i].node, false);
@@ -108,6 +108,22 @@ static uint64_t dispensable(NodeGroup *g)
 	return limit;
 }
 
+/* The last entry that nobody needs; keep_bytes aside. */
+static uint64_t dispensable(NodeGroup *g)
+{
+	const RaftConfiguration *c = raft_configuration(g->raft);
+	uint64_t	limit = min64(min64(g->applied_durable, g->checkpoint), g->delivered);
+	uint64_t	chunk = node__chunk_floor(g);
+
+	if (chunk > 0)
+		limit = min64(limit, chunk - 1);
+	if (raft_configuration_find(c, g->node->config.self) == NULL)
+		return 0;
+	if (!MUTANT(NODE_SNAPSHOT_LOG_CUT))
+		limit = min64(limit, node__ship_floor(g));
+	return g->node->has_snapshots ? limit : min64(limit, members_have(g, c));
+}
+
 void node__truncate(NodeGroup *g)
 {
 	Node	   *n = g->node;
@@ -117,12 +133,14 @@ void node__truncate(NodeGroup *g)
 	StorePosition at;
 	NdStatus	status;
 
-	if (g->certifier == NULL || !node__ready(g))
+	if (g->certifier == NULL || !node__ready(g) || node__installing(g))
 		return;
 	limit = dispensable(g);
-	while (g->cut <= limit && store_position(n->store, g->id, g->cut, &at) == ND_OK && g->kept_bytes >= g->keep_bytes + at.len)
+	while (g->cut <= limit && store_position(n->store, g->id, g->cut, &at) == ND_OK &&
+		   (g->cut < g->counted || g->kept_bytes >= g->keep_bytes + at.len))
 	{
-		g->kept_bytes -= at.len;
+		if (g->cut >= g->counted)
+			g->kept_bytes -= at.len;
 		g->cut++;
 	}
 	/* Each cut costs a record: not for single entries. */

@@ -134,6 +134,18 @@ NdStatus store_restore(Store *s, NdGroupId group, RaftRestore *out)
 	return st == ND_OK ? configuration_at(g, committed, &out->configuration_committed) : st;
 }
 
+NdStatus store_configuration(const Store *s, NdGroupId group, uint64_t index, RaftConfiguration *out)
+{
+	const StoreGroup *g = store__group_find(s, group);
+	uint32_t	k;
+
+	if (g == NULL || index + 1 < g->first_index || index > g->last_index)
+		return ND_NOTFOUND;
+	for (k = g->n_configurations; k > 0 && g->configurations[k - 1].index > index; k--)
+		;
+	return k > 0 ? configuration_at(g, k - 1, out) : ND_NOTFOUND;
+}
+
 void store_status(const Store *s, StoreStatus *out)
 {
 	memset(out, 0, sizeof(*out));

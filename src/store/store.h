@@ -74,9 +74,9 @@ NdStatus	store_hard_state(Store *s, NdGroupId group, const RaftHardState *hard);
 NdStatus	store_checkpoint(Store *s, NdGroupId group, uint64_t index, const void *data, size_t len);
 /* Entries below first_index may go (they are kept while a segment is shared with live ones). first_index - 1 <= last durable index. */
 NdStatus	store_truncate_prefix(Store *s, NdGroupId group, uint64_t first_index);
-/* A snapshot was installed: forget the group's entries, restart behind (index, term), with this configuration and checkpoint. */
+/* A snapshot was installed: forget the group's entries, restart behind (index, term), with this configuration and checkpoint, which may be of a later index. */
 NdStatus	store_reset_group(Store *s, NdGroupId group, uint64_t index, uint64_t term, const RaftConfiguration *c,
-							  const void *checkpoint, size_t checkpoint_len);
+							  uint64_t checkpoint_index, const void *checkpoint, size_t checkpoint_len);
 
 /* ---- flushing ---- */
 /* Is there anything not handed to a flush yet? */
@@ -90,6 +90,8 @@ NdStatus	store_flush_poll(Store *s, uint64_t *durable_seq);
 uint64_t	store_first_index(const Store *s, NdGroupId group);
 uint64_t	store_last_index(const Store *s, NdGroupId group);
 uint64_t	store_term(const Store *s, NdGroupId group, uint64_t index);	/* 0 unknown */
+/* The configuration in effect at index: first index - 1 <= index <= last index. ND_NOTFOUND. */
+NdStatus	store_configuration(const Store *s, NdGroupId group, uint64_t index, RaftConfiguration *out);
 /* Same contract as RaftLog.entries; from the cache, else from the files (checksum verified). */
 NdStatus	store_entries(Store *s, NdGroupId group, uint64_t lo, uint64_t hi, uint64_t bytes_max,
 						  RaftEntry *out, uint32_t out_cap, uint32_t *n);

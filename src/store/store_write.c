@@ -451,10 +451,10 @@ NdStatus store_truncate_prefix(Store *s, NdGroupId group, uint64_t first_index)
 }
 
 NdStatus store_reset_group(Store *s, NdGroupId group, uint64_t index, uint64_t term, const RaftConfiguration *c,
-						   const void *checkpoint, size_t checkpoint_len)
+						   uint64_t checkpoint_index, const void *checkpoint, size_t checkpoint_len)
 {
 	StoreRecord reset = {.kind = STORE_RESET, .group = group, .index = index, .term = term};
-	StoreRecord mark = {.kind = STORE_CHECKPOINT, .group = group, .index = index, .payload_len = (uint32_t) checkpoint_len};
+	StoreRecord mark = {.kind = STORE_CHECKPOINT, .group = group, .index = checkpoint_index, .payload_len = (uint32_t) checkpoint_len};
 	StoreRecord configuration = {.kind = STORE_CONFIGURATION, .group = group, .index = c->index};
 	StoreGroup *g;
 	NdBlob	   *encoded;
@@ -462,7 +462,7 @@ NdStatus store_reset_group(Store *s, NdGroupId group, uint64_t index, uint64_t t
 
 	if (st != ND_OK)
 		return st;
-	if (index >= STORE_INDEX_MAX)
+	if (index >= STORE_INDEX_MAX || checkpoint_index < index)
 		return ND_INVALID;
 	if (checkpoint_len > CHECKPOINT_BYTES_MAX)
 		return ND_TOOBIG;
@@ -480,7 +480,7 @@ NdStatus store_reset_group(Store *s, NdGroupId group, uint64_t index, uint64_t t
 	store__emit(s, &configuration, encoded->data);
 	store__group_restart(s, g, index + 1, term);
 	store__group_set_configuration(g, c->index, encoded);
-	store__group_set_checkpoint(s, g, index, store__emit(s, &mark, checkpoint));
+	store__group_set_checkpoint(s, g, checkpoint_index, store__emit(s, &mark, checkpoint));
 	return ND_OK;
 }
 

@@ -38,13 +38,28 @@ static void take_members(void *ctx, const WireMembers *m)
 	wire_put_members(ctx, m);
 }
 
+static void take_offer(void *ctx, const WireSnapshotOffer *o)
+{
+	wire_put_snapshot_offer(ctx, o);
+}
+
+static void take_chunk(void *ctx, const WireSnapshotChunk *c)
+{
+	wire_put_snapshot_chunk(ctx, c);
+}
+
+static void take_ack(void *ctx, const WireSnapshotAck *a)
+{
+	wire_put_snapshot_ack(ctx, a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static WireJoinRequest request;
 	static WireJoinAnswer answer;
 	WireMeta	meta;
 	NdBuf		buf;
-	WireSink	sink = {take_raft, take_proposal, take_answer, take_gossip, take_sleep, &buf, take_members};
+	WireSink	sink = {take_raft, take_proposal, take_answer, take_gossip, take_sleep, &buf, take_members, take_offer, take_chunk, take_ack};
 
 	nd_buf_init(&buf);
 	if (wire_decode(data, size, 2, 1, &sink) == ND_OK && buf.failed)

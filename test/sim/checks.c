@@ -688,7 +688,7 @@ static void sent_sleep(void *ctx, const WireSleep *w)
 void check_sent(Host *h, NdNodeId to, const uint8_t *data, size_t len)
 {
 	Sent		sent = {h, to};
-	WireSink	sink = {sent_raft, sent_proposal, sent_answer, sent_gossip, sent_sleep, &sent, NULL};
+	WireSink	sink = {sent_raft, sent_proposal, sent_answer, sent_gossip, sent_sleep, &sent, NULL, NULL, NULL, NULL};
 
 	if (wire_decode(data, len, h->id, to, &sink) != ND_OK)
 		sim_fail(h->sim, "wire", "node %u sends a frame of %zu bytes to node %u that cannot be decoded", h->id, len, to);

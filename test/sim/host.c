@@ -317,7 +317,7 @@ void host_start(Host *h)
 {
 	Sim		   *s = h->sim;
 	NodeConfig	config = s->o.node;
-	NodeCallbacks callbacks = {on_deliver, on_proposal_failed, on_read_done, on_changed, on_log, h};
+	NodeCallbacks callbacks = {on_deliver, on_proposal_failed, on_read_done, on_changed, on_log, h, NULL};
 	NodeMember	seeds[SIM_NODES_MAX];
 	uint32_t	n_seeds = 0;
 	char		error[256] = "";

@@ -78,7 +78,8 @@ static void on_frame(void *ctx, NdNodeId from, const uint8_t *data, size_t len)
 {
 	KitNode    *n = ctx;
 
-	node_frame(n->node, from, data, len);
+	if (n->kit->filter == NULL || n->kit->filter(n->kit, n, from, data, len))
+		node_frame(n->node, from, data, len);
 }
 
 static void on_up(void *ctx, NdNodeId peer, uint32_t incarnation)
@@ -194,6 +195,7 @@ void kit_start(Kit *k, NdNodeId id)
 		.frame = on_frame, .peer_up = on_up, .peer_down = on_down, .refused = on_refused, .request = on_request, .answer = on_answer,
 		.log = on_transport_log, .ctx = n,
 	};
+	NodeSnapshots snapshots;
 	TransportConfig transport = {.cluster_id = 42, .self = id};
 	NodeMember	self = kit_member(id);
 	char		error[256] = "";
@@ -205,6 +207,12 @@ void kit_start(Kit *k, NdNodeId id)
 	assert_non_null(n->seen);
 	n->n_seen = 0;
 	n->incarnation++;
+	if (k->snapshots != NULL)
+	{
+		snapshots = *k->snapshots;
+		snapshots.ctx = n;
+		callbacks.snapshots = &snapshots;
+	}
 	k->config.self = id;
 	k->config.incarnation = n->incarnation;
 	if (node_create(&k->config, n->store, &callbacks, on_applied, &n->node, error, sizeof(error)) != ND_OK)

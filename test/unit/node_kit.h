@@ -64,6 +64,8 @@ typedef struct Kit
 	LoopbackHub *hub;
 	NodeConfig	config;			/* for the next kit_start() */
 	uint32_t	n_groups;		/* data groups */
+	const NodeSnapshots *snapshots;	/* for the next kit_start(); ctx becomes the KitNode. NULL: the host has none */
+	bool		(*filter)(struct Kit *k, KitNode *to, NdNodeId from, const uint8_t *data, size_t len);	/* false: the frame is lost. NULL: all pass */
 	KitNode		nodes[KIT_NODES + 1];	/* by id, from 1 */
 } Kit;
 

@@ -317,6 +317,7 @@ static void test_reset(void **state)
 {
 	Kit			k;
 	RaftConfiguration c;
+	RaftConfiguration at;
 	RaftRestore r;
 	NdBuf		buf;
 	uint64_t	index;
@@ -328,7 +329,11 @@ static void test_reset(void **state)
 	kit_must_append(&k, 1, 1, 1, 10, 100);
 	kit_flush(&k);
 	kit_configuration(&c, 40, 5);
-	assert_int_equal(store_reset_group(k.s, 1, 1000, 7, &c, "snap", 4), ND_OK);
+	assert_int_equal(store_reset_group(k.s, 1, 1000, 7, &c, 1005, "snap", 4), ND_OK);
+	assert_int_equal(store_configuration(k.s, 1, 1000, &at), ND_OK);
+	assert_int_equal(at.index, c.index);
+	assert_int_equal(store_configuration(k.s, 1, 999, &at), ND_NOTFOUND);
+	assert_int_equal(store_configuration(k.s, 1, 1001, &at), ND_NOTFOUND);
 	kit_must_append(&k, 1, 1001, 7, 2, 10);
 	kit_flush(&k);
 	kit_must_open(&k);
@@ -340,7 +345,7 @@ static void test_reset(void **state)
 	assert_int_equal(r.configuration.index, 40);
 	nd_buf_init(&buf);
 	assert_int_equal(store_read_checkpoint(k.s, 1, &index, &buf), ND_OK);
-	assert_int_equal(index, 1000);
+	assert_int_equal(index, 1005);
 	nd_buf_free(&buf);
 	kit_check_entry(&k, 1, 1002, 7, true);
 	kit_free(&k);

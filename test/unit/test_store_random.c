@@ -321,7 +321,7 @@ static void op_reset(ModelGroup *m, NdGroupId id)
 	if (index + 100 >= INDEX_MAX || term > 200)
 		return;
 	kit_configuration(&c, index / 2, 5);
-	if (!happened(store_reset_group(run->k.s, id, index, term, &c, data, sizeof(data))))
+	if (!happened(store_reset_group(run->k.s, id, index, term, &c, index, data, sizeof(data))))
 		return;
 	m->first = index + 1;
 	m->last = index;

@@ -84,9 +84,26 @@ static void see_members(void *ctx, const WireMembers *m)
 	note(ctx, "members @%d n%u\n", (int) m->index, m->configuration->n);
 }
 
+static void see_offer(void *ctx, const WireSnapshotOffer *o)
+{
+	note(ctx, "offer g%u #%llx behind %d/%d checkpoint %d of %d bytes applied %d n%u @%d\n", o->group, (unsigned long long) o->id, (int) o->index, (int) o->term,
+		 (int) o->checkpoint, (int) o->checkpoint_bytes, (int) o->applied, o->configuration->n, (int) o->configuration->index);
+}
+
+static void see_chunk(void *ctx, const WireSnapshotChunk *c)
+{
+	note(ctx, "chunk g%u #%d at %d %.*s%s%s\n", c->group, (int) c->id, (int) c->offset, (int) c->len, (const char *) c->data, c->last ? " last" : "",
+		 c->checksum == wire_snapshot_checksum(c) ? "" : " damaged");
+}
+
+static void see_ack(void *ctx, const WireSnapshotAck *a)
+{
+	note(ctx, "ack g%u #%d %d %d\n", a->group, (int) a->id, a->kind, (int) a->offset);
+}
+
 static NdStatus decode(const uint8_t *data, size_t len, Seen *s)
 {
-	WireSink	sink = {see_raft, see_proposal, see_answer, see_gossip, see_sleep, s, see_members};
+	WireSink	sink = {see_raft, see_proposal, see_answer, see_gossip, see_sleep, s, see_members, see_offer, see_chunk, see_ack};
 
 	memset(s, 0, sizeof(*s));
 	return wire_decode(data, len, 2, 1, &sink);
@@ -104,6 +121,10 @@ static void fill(NdBuf *buf)
 	WireAnswer	answer = {.group = 1, .request = 17, .kind = WIRE_NOT_LEADER, .leader = 3};
 	WireGossip	gossip = {.group = 1, .stored = 100, .applied = 90, .checksum_index = 64, .checksum = 0xfeedULL, .shown = 95, .shown_wanted = 97};
 	WireSleep	sleep = {.group = 4, .term = 5, .commit = 6};
+	RaftConfiguration *c = nd_zalloc(sizeof(*c));
+	WireSnapshotOffer offer = {.group = 1, .id = 0x100000002, .index = 7, .term = 2, .checkpoint = 8, .applied = 9, .checkpoint_bytes = 20, .configuration = c};
+	WireSnapshotChunk chunk = {.group = 1, .id = 5, .offset = 20, .data = (const uint8_t *) "rows", .len = 4, .last = true};
+	WireSnapshotAck ack = {.group = 1, .id = 5, .kind = WIRE_SNAPSHOT_AGAIN, .offset = 20};
 
 	wire_put_raft(buf, &append);
 	wire_put_raft(buf, &beat);
@@ -112,6 +133,14 @@ static void fill(NdBuf *buf)
 	wire_put_answer(buf, &answer);
 	wire_put_gossip(buf, &gossip);
 	wire_put_sleep(buf, &sleep);
+	c->n = 1;
+	c->index = 3;
+	c->members[0] = (RaftMember) {.node = 3, .role = RAFT_VOTER};
+	wire_put_snapshot_offer(buf, &offer);
+	chunk.checksum = wire_snapshot_checksum(&chunk);
+	wire_put_snapshot_chunk(buf, &chunk);
+	wire_put_snapshot_ack(buf, &ack);
+	nd_free(c);
 	assert_false(buf->failed);
 	nd_blob_unref(payload);
 }
@@ -123,7 +152,10 @@ static const char *const FILLED =
 	"answer g1 #17 1 leader 3 at 0/0\n"
 	"proposal g1 #17 entry\n"
 	"gossip g1 100 90 64 feed 95 97\n"
-	"sleep g4 t5 c6\n";
+	"sleep g4 t5 c6\n"
+	"offer g1 #100000002 behind 7/2 checkpoint 8 of 20 bytes applied 9 n1 @3\n"
+	"chunk g1 #5 at 20 rows last\n"
+	"ack g1 #5 1 20\n";
 
 static void test_round_trip(void **state)
 {
@@ -186,6 +218,103 @@ static void test_snapshot_carries_configuration(void **state)
 	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
 	assert_string_equal(s.text, "9 g1 2>1 t3 i7/0 c0 h0/0 x0 r0 n2\n");
 	nd_buf_free(&buf);
+	nd_free(c);
+}
+
+/* The checksum covers data, place and end: a chunk that was changed, or moved, does not pass for another. */
+static void test_snapshot_chunk(void **state)
+{
+	static const uint8_t golden[] = {
+		0x52, 0x17, 0x08, 0x01, 0x10, 0x05, 0x18, 0x14, 0x22, 0x04, 'r', 'o', 'w', 's', 0x28, 0x01,
+		0x31, 0x54, 0xad, 0x68, 0x70, 0xfb, 0x92, 0xfc, 0xf6,
+	};
+	WireSnapshotChunk c = {.group = 1, .id = 5, .offset = 20, .data = (const uint8_t *) "rows", .len = 4, .last = true};
+	WireSnapshotChunk others[] = {
+		{2, 5, 20, (const uint8_t *) "rows", 4, true, 0}, {1, 6, 20, (const uint8_t *) "rows", 4, true, 0}, {1, 5, 21, (const uint8_t *) "rows", 4, true, 0},
+		{1, 5, 20, (const uint8_t *) "rowz", 4, true, 0}, {1, 5, 20, (const uint8_t *) "rows", 3, true, 0}, {1, 5, 20, (const uint8_t *) "rows", 4, false, 0},
+	};
+	NdBuf		buf;
+	Seen		s;
+
+	(void) state;
+	c.checksum = wire_snapshot_checksum(&c);
+	nd_buf_init(&buf);
+	wire_put_snapshot_chunk(&buf, &c);
+	assert_int_equal(buf.len, sizeof(golden));
+	assert_memory_equal(buf.data, golden, sizeof(golden));
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_true(wire_snapshot_checksum(&others[i]) != c.checksum);
+	buf.data[11] ^= 1;
+	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
+	assert_string_equal(s.text, "chunk g1 #5 at 20 rnws last damaged\n");
+	nd_buf_free(&buf);
+}
+
+static void test_bad_snapshots(void **state)
+{
+	static const uint8_t golden_ack[] = {0x5a, 0x08, 0x08, 0x01, 0x10, 0x03, 0x18, 0x01, 0x20, 0x09};
+	static const uint8_t golden_offer[] = {
+		0x4a, 0x2c, 0x08, 0x01, 0x10, 0x03, 0x18, 0x07, 0x20, 0x02, 0x28, 0x08, 0x30, 0x09, 0x38, 0x14, 0x42, 0x11, 0x01, 0x00, 0x07, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x03, 0x00, 0x00, 0x00, 0x01, 0x00, 0x48, 0x07, 0x51, 0x34, 0xfb, 0xd8, 0x81, 0xef, 0x66, 0x6a, 0x3d,
+	};
+	RaftConfiguration *c = nd_zalloc(sizeof(*c));
+	const WireSnapshotOffer good = {.group = 1, .id = 3, .index = 7, .term = 2, .checkpoint = 8, .applied = 9, .checkpoint_bytes = 20, .configuration = c};
+	WireSnapshotOffer bad[8];
+	uint8_t    *data = nd_zalloc(WIRE_SNAPSHOT_CHUNK_MAX + 1);
+	WireSnapshotChunk chunks[] = {
+		{.group = 1, .data = data, .len = 0}, {.group = 1, .data = data, .len = WIRE_SNAPSHOT_CHUNK_MAX + 1},
+		{.group = 1, .data = data, .len = 1, .offset = UINT64_MAX - 1000},
+	};
+	NdBuf		buf;
+	Seen		s;
+
+	(void) state;
+	c->n = 1;
+	c->index = 7;
+	c->members[0] = (RaftMember) {.node = 3, .role = RAFT_VOTER};
+	for (int i = 0; i < 8; i++)
+		bad[i] = good;
+	bad[0].index = 6;			/* its configuration is above it */
+	bad[1].term = 0;
+	bad[2].checkpoint = 6;
+	bad[3].applied = 7;
+	bad[4].checkpoint_bytes = 0;
+	bad[5].checkpoint_bytes = (uint64_t) WIRE_CHECKPOINT_BYTES_MAX + 1;
+	bad[6].applied = UINT64_MAX;
+	nd_buf_init(&buf);
+	wire_put_snapshot_ack(&buf, &(WireSnapshotAck) {.group = 1, .id = 3, .kind = WIRE_SNAPSHOT_AGAIN, .offset = 9});
+	assert_int_equal(buf.len, sizeof(golden_ack));
+	assert_memory_equal(buf.data, golden_ack, sizeof(golden_ack));
+	nd_buf_reset(&buf);
+	wire_put_snapshot_offer(&buf, &good);
+	assert_int_equal(buf.len, sizeof(golden_offer));
+	assert_memory_equal(buf.data, golden_offer, sizeof(golden_offer));
+	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
+	for (size_t at = 2; at < buf.len; at++)	/* every byte of it is covered: none can change unseen */
+	{
+		buf.data[at] ^= 1;
+		if (decode(buf.data, buf.len, &s) == ND_OK)
+			assert_string_equal(s.text, "");
+		buf.data[at] ^= 1;
+	}
+	for (int i = 0; i < 7; i++)
+	{
+		nd_buf_reset(&buf);
+		fill(&buf);
+		wire_put_snapshot_offer(&buf, &bad[i]);
+		assert_int_equal(decode(buf.data, buf.len, &s), ND_INVALID);
+		assert_string_equal(s.text, "");
+	}
+	for (int i = 0; i < 3; i++)
+	{
+		nd_buf_reset(&buf);
+		wire_put_snapshot_chunk(&buf, &chunks[i]);
+		assert_int_equal(decode(buf.data, buf.len, &s), ND_INVALID);
+	}
+	nd_buf_reset(&buf);
+	wire_put_snapshot_ack(&buf, &(WireSnapshotAck) {.group = 1, .kind = (WireSnapshotAckKind) 4});
+	assert_int_equal(decode(buf.data, buf.len, &s), ND_INVALID);
+	nd_buf_free(&buf);
+	nd_free(data);
 	nd_free(c);
 }
 
@@ -437,6 +566,8 @@ int main(void)
 		cmocka_unit_test(test_two_frames_in_a_row_are_one),
 		cmocka_unit_test(test_snapshot_carries_configuration),
 		cmocka_unit_test(test_members),
+		cmocka_unit_test(test_snapshot_chunk),
+		cmocka_unit_test(test_bad_snapshots),
 		cmocka_unit_test(test_bad_items),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_no_memory),

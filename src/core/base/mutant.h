@@ -19,6 +19,13 @@
 	X(NODE_NEW_ID, "a proposal is proposed again under another transaction id") \
 	X(NODE_LOSE_BUSY, "an entry that deliver() had no room for is not offered again") \
 	X(NODE_READ_WITHOUT_ROUND, "a node answers reads with its own commit index") \
+	X(NODE_SNAPSHOT_LOG_FIRST, "the log is replaced by a snapshot's before its content is durable in the tables") \
+	X(NODE_SNAPSHOT_CHECKSUM, "a snapshot's chunk is taken whatever its checksum says") \
+	X(NODE_SNAPSHOT_OFFSET, "a snapshot's chunk is taken whatever its offset") \
+	X(NODE_SNAPSHOT_ROWS_BEHIND, "a snapshot's certifier checkpoint is above its rows") \
+	X(NODE_SNAPSHOT_OLD_MEMBERS, "the configuration before a snapshot stays in effect behind it") \
+	X(NODE_SNAPSHOT_LOG_CUT, "the log is cut behind a snapshot that is under way") \
+	X(NODE_SNAPSHOT_DELIVERS, "entries are delivered while a snapshot's content is being installed") \
 	X(RAFT_ACK_UNMATCHED, "a follower acknowledges what it stores, matched with this leader or not") \
 	X(RAFT_ACK_BEFORE_DURABLE, "a follower acknowledges entries that are not durable yet") \
 	X(RAFT_COUNT_OLD_TERMS, "a leader commits entries of old terms by counting") \

@@ -82,6 +82,55 @@ typedef struct WireMembers
 	const RaftConfiguration *configuration;
 } WireMembers;
 
+/*
+ * Snapshots (src/node/README.md). A stream of bytes: first the certifier's checkpoint, checkpoint_bytes of them, then what the sender's host gives.
+ * index <= checkpoint <= applied: the log begins behind `index`, which is also below every chunk that a TXN behind `applied` may name.
+ */
+#define WIRE_SNAPSHOT_CHUNK_MAX (1u << 20)	/* bytes of data */
+#define WIRE_CHECKPOINT_BYTES_MAX (1u << 30)
+
+typedef struct WireSnapshotOffer
+{
+	NdGroupId	group;
+	uint64_t	id;				/* chosen by the sender, never again */
+	uint64_t	index;
+	uint64_t	term;			/* of the entry at index */
+	uint64_t	checkpoint;
+	uint64_t	applied;
+	uint64_t	checkpoint_bytes;
+	const RaftConfiguration *configuration;	/* as of index, with its own index */
+} WireSnapshotOffer;
+
+typedef struct WireSnapshotChunk
+{
+	NdGroupId	group;
+	uint64_t	id;
+	uint64_t	offset;			/* in the stream */
+	const uint8_t *data;
+	size_t		len;			/* 0 only when it is the last */
+	bool		last;
+	uint64_t	checksum;		/* wire_snapshot_checksum(); for the receiver to compare */
+} WireSnapshotChunk;
+
+typedef enum WireSnapshotAckKind
+{
+	WIRE_SNAPSHOT_NEXT = 0,		/* everything below offset is with the host */
+	WIRE_SNAPSHOT_AGAIN = 1,	/* go on from offset: what you sent behind it was lost, or never came */
+	WIRE_SNAPSHOT_INSTALLED = 2,	/* done, or not needed: the log has the entry at index */
+	WIRE_SNAPSHOT_REFUSED = 3
+} WireSnapshotAckKind;
+
+typedef struct WireSnapshotAck
+{
+	NdGroupId	group;
+	uint64_t	id;
+	WireSnapshotAckKind kind;
+	uint64_t	offset;
+} WireSnapshotAck;
+
+/* Of the data and where it belongs. */
+uint64_t	wire_snapshot_checksum(const WireSnapshotChunk *c);
+
 /* Each appends; when memory runs out buf->failed is set. Heartbeats and their replies travel in a short form, many groups in one frame. */
 void		wire_put_raft(NdBuf *buf, const RaftMessage *m);
 void		wire_put_proposal(NdBuf *buf, const WireProposal *p);
@@ -89,6 +138,9 @@ void		wire_put_answer(NdBuf *buf, const WireAnswer *a);
 void		wire_put_gossip(NdBuf *buf, const WireGossip *g);
 void		wire_put_sleep(NdBuf *buf, const WireSleep *s);
 void		wire_put_members(NdBuf *buf, const WireMembers *m);
+void		wire_put_snapshot_offer(NdBuf *buf, const WireSnapshotOffer *o);
+void		wire_put_snapshot_chunk(NdBuf *buf, const WireSnapshotChunk *c);
+void		wire_put_snapshot_ack(NdBuf *buf, const WireSnapshotAck *a);
 
 typedef struct WireSink
 {
@@ -98,7 +150,10 @@ typedef struct WireSink
 	void		(*gossip)(void *ctx, const WireGossip *g);
 	void		(*sleep)(void *ctx, const WireSleep *s);
 	void	   *ctx;
-	void		(*members)(void *ctx, const WireMembers *m);	/* NULL: not wanted */
+	void		(*members)(void *ctx, const WireMembers *m);	/* NULL: not wanted; as the following */
+	void		(*snapshot_offer)(void *ctx, const WireSnapshotOffer *o);
+	void		(*snapshot_chunk)(void *ctx, const WireSnapshotChunk *c);	/* bytes valid during the call */
+	void		(*snapshot_ack)(void *ctx, const WireSnapshotAck *a);
 } WireSink;
 
 /* ND_INVALID: nothing was handed out. ND_NOMEM: perhaps a part, as if the rest were lost. */

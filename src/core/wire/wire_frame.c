@@ -245,7 +245,7 @@ static bool check_frame(const Nodedb__Frame *f)
 	for (size_t i = 0; i < f->n_answers; i++)
 		if (f->answers[i]->kind > WIRE_REFUSED)
 			return false;
-	return true;
+	return wire__check_snapshots(f);
 }
 
 static NdStatus hand_raft(const Nodedb__RaftMsg *msg, NdNodeId from, NdNodeId to, const WireSink *sink)
@@ -371,6 +371,8 @@ NdStatus wire_decode(const uint8_t *data, size_t len, NdNodeId from, NdNodeId to
 		hand_small(f, sink);
 		for (size_t i = 0; status == ND_OK && i < f->n_members; i++)
 			status = hand_members(f->members[i], sink);
+		if (status == ND_OK)
+			status = wire__hand_snapshots(f, sink);
 	}
 	nodedb__frame__free_unpacked(f, &wire__allocator);
 	return status;

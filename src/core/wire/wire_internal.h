@@ -13,4 +13,8 @@ extern ProtobufCAllocator wire__allocator;
 
 void		wire__pack(NdBuf *out, const ProtobufCMessage *m);
 
+/* wire_snapshot.c, for wire_decode() */
+bool		wire__check_snapshots(const Nodedb__Frame *f);
+NdStatus	wire__hand_snapshots(const Nodedb__Frame *f, const WireSink *sink);
+
 #endif
