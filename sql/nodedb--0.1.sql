@@ -83,6 +83,25 @@ CREATE FUNCTION use_session_token(token text) RETURNS void
 COMMENT ON FUNCTION use_session_token(text) IS
 	'From the next statement on, reads of this session with nodedb.read_consistency = session see at least what the token stands for.';
 
+-- ---- outcomes ----
+
+CREATE FUNCTION transaction_id() RETURNS text
+	AS 'MODULE_PATHNAME', 'nodedb_transaction_id' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION transaction_id() IS 'Id of this transaction in the whole cluster, for transaction_status(). Keep it to yourself: who knows it can end the transaction.';
+
+CREATE FUNCTION transaction_status(id text) RETURNS text
+	AS 'MODULE_PATHNAME', 'nodedb_transaction_status' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION transaction_status(text) IS
+	'What became of a transaction, on any node: ''committed''; ''aborted'', now and for ever; ''in progress'' (it runs on this node); or null: too long ago. '
+	'Asked on another node, it ends a transaction that is not committed yet. One that changed nothing distributed has no outcome but ''aborted''.';
+
+-- Keys of committed transactions (nodedb.idempotency_key), by the role that logged in. Removed after nodedb.idempotency_keep.
+CREATE TABLE idempotency_keys (role text COLLATE "C" NOT NULL, key text COLLATE "C" NOT NULL, transaction_id text NOT NULL, began_at timestamptz NOT NULL,
+							   PRIMARY KEY (role, key)) USING nodedb;
+CREATE INDEX ON idempotency_keys (began_at);
+COMMENT ON TABLE idempotency_keys IS 'transactions that were committed with an idempotency key (internal)';
+REVOKE ALL ON idempotency_keys FROM PUBLIC;
+
 -- ---- for developers and tests ----
 
 CREATE FUNCTION show_stop_events(OUT pid int, OUT event text) RETURNS SETOF record

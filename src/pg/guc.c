@@ -34,6 +34,20 @@ int			nodedb_apply_batch = 64;
 bool		nodedb_replicate_ddl = true;
 int			nodedb_sequence_block = 100;
 int			nodedb_max_leased_sequences = 1000;
+char	   *nodedb_idempotency_key = NULL;
+int			nodedb_idempotency_keep = 1440;
+
+/* An index entry must hold it, beside a role's name. */
+#define IDEMPOTENCY_KEY_BYTES 1000
+
+static bool
+check_idempotency_key(char **value, void **extra, GucSource source)
+{
+	if (strlen(*value) <= IDEMPOTENCY_KEY_BYTES)
+		return true;
+	GUC_check_errdetail("An idempotency key has at most %d bytes.", IDEMPOTENCY_KEY_BYTES);
+	return false;
+}
 
 static const struct config_enum_entry read_consistency_options[] = {
 	{"local", READ_LOCAL, false},
@@ -120,5 +134,14 @@ nodedb_guc_init(void)
 	DefineCustomIntVariable("nodedb.max_leased_sequences", "For how many sequences a node keeps leased values.",
 							"Sizes shared memory. The values of the sequence that was leased longest ago are given up for a new one.",
 							&nodedb_max_leased_sequences, 1000, 16, 1000000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("nodedb.idempotency_key",
+							   "Names what this transaction does, so that it is done only once; empty for none.",
+							   "Set it with SET LOCAL, to the same value in every attempt, when a client may have to repeat a transaction whose outcome it did not "
+							   "learn: once one attempt is committed, the others fail with SQLSTATE ND001 and change nothing.",
+							   &nodedb_idempotency_key, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, check_idempotency_key, NULL, NULL);
+	DefineCustomIntVariable("nodedb.idempotency_keep", "How long the idempotency keys of committed transactions are remembered.",
+							"Raise it when clients repeat a transaction after a longer time, lower it when there are so many keys that their table grows too large. The "
+							"leader of the data group decides.",
+							&nodedb_idempotency_keep, 1440, 1, 5256000, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("nodedb");
 }

@@ -38,11 +38,15 @@ extern int	nodedb_bulk_keys;			/* keys of one transaction before they become rel
 extern bool nodedb_replicate_ddl;
 extern int	nodedb_sequence_block;		/* values of the smallest lease */
 extern int	nodedb_max_leased_sequences;
+extern char *nodedb_idempotency_key;		/* empty: none */
+extern int	nodedb_idempotency_keep;	/* minutes */
 extern int	nodedb_apply_batch;			/* entries per local transaction of the applier */
 
 extern void nodedb_guc_init(void);
 
 /* ---- errors.c ---- */
+/* Of its own class, for nobody may take it for a reason to run the transaction again: its idempotency key stands for a committed one. */
+#define ERRCODE_NODEDB_ALREADY_COMMITTED MAKE_SQLSTATE('N', 'D', '0', '0', '1')
 /* SQLSTATE of a status, for ereport(). */
 extern int	nodedb_sqlstate(NdStatus status);
 

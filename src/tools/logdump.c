@@ -435,6 +435,11 @@ static void take_option(int option, const char *value)
 			if (*value++ != '.')
 				wrong("a transaction is NODE.INCARNATION.COUNTER");
 			want.txn.counter = number(&value);
+			if (*value == '.')		/* as nodedb.transaction_id() gives it, with a base behind */
+			{
+				value++;
+				(void) number(&value);
+			}
 			break;
 		case 'h':
 			fputs(usage, stdout);

@@ -34,11 +34,13 @@
 #include "utils/wait_event.h"
 
 #define CHUNK_BYTES (1024 * 1024)
+#define COUNTER_RANDOM_BITS 24
 
 /* The one commit of this backend that may be under way. Static: the ABORT callback must find it whatever was freed. */
 static struct
 {
 	uint64		counter;		/* of the transaction id; 0 = none given yet */
+	uint64		id_base;		/* applied here when the id was given: whatever becomes of it stands above */
 	uint64		request;		/* newest request number */
 	bool		outcome_open;	/* a TXN request was submitted and has no definite answer yet */
 	bool		granted;
@@ -76,7 +78,53 @@ session_note_local_write(void)
 	tx.local_write = true;
 }
 
+/* ---- the transaction id ---- */
+
+/*
+ * The low bits are random, so that nobody ends another's transaction by guessing its id (outcome.c). With 40 bits left, an incarnation lasts for a million
+ * transactions a second for twelve days.
+ */
+static uint64
+new_counter(void)
+{
+	uint64		counter = pg_atomic_fetch_add_u64(&nodedb_shared->next_counter, 1) << COUNTER_RANDOM_BITS;
+	uint32		bits;
+
+	if (!pg_strong_random(&bits, sizeof(bits)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random transaction id")));
+	return counter | (bits & ((1 << COUNTER_RANDOM_BITS) - 1));
+}
+
+static TxnId
+my_txn_id(void)
+{
+	if (tx.counter == 0)
+	{
+		uint64		base = nodedb_watermark(1);
+
+		tx.counter = new_counter();
+		tx.id_base = base;
+		nodedb_my_slot()->counter = tx.counter;
+	}
+	return (TxnId) {.node = nodedb_shared->self, .incarnation = nodedb_shared->incarnation, .counter = tx.counter};
+}
+
+char *
+commit_transaction_id(void)
+{
+	TxnId		id = my_txn_id();
+
+	return psprintf("%u.%u." UINT64_FORMAT "." UINT64_FORMAT, id.node, id.incarnation, id.counter, tx.id_base);
+}
+
 /* ---- 40003 for whatever goes wrong while the outcome is open ---- */
+
+static int
+hint_outcome(void)
+{
+	return errhint("The transaction may have been committed: SELECT nodedb.transaction_status('%s') tells. Ask before you run it again.",
+				   commit_transaction_id());
+}
 
 static void
 outcome_context(void *arg)
@@ -84,7 +132,7 @@ outcome_context(void *arg)
 	if (!tx.outcome_open || geterrcode() == ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN)
 		return;
 	errcode(ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN);
-	errhint("The transaction may have been committed. Look for its effects before you run it again.");
+	hint_outcome();
 }
 
 static void
@@ -110,19 +158,6 @@ pop_outcome_context(void)
 }
 
 /* ---- requests ---- */
-
-static TxnId
-my_txn_id(void)
-{
-	TxnId		id;
-
-	if (tx.counter == 0)
-		tx.counter = pg_atomic_fetch_add_u64(&nodedb_shared->next_counter, 1);
-	id.node = nodedb_shared->self;
-	id.incarnation = nodedb_shared->incarnation;
-	id.counter = tx.counter;
-	return id;
-}
 
 static void
 check_nd(NdBuf *buf)
@@ -182,7 +217,6 @@ submit(EntryKind kind, NdGroupId group, NdBuf *header, uint64 body_offset, uint6
 
 	slot->group = group;
 	slot->kind = kind;
-	slot->counter = tx.counter;
 	slot->timeout_ms = nodedb_commit_timeout;
 	slot->len = len;
 	tx.request = (pg_atomic_read_u64(&slot->word) >> 8) + 1;
@@ -222,7 +256,7 @@ await_answer(void)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN),
 					 errmsg("transaction gave way to replicated changes while waiting for its verdict"),
-					 errhint("The transaction may have been committed. Look for its effects before you run it again.")));
+					 hint_outcome()));
 		check_applying();
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
@@ -403,7 +437,6 @@ give_up_id(void)
 		slot->segment = DSM_HANDLE_INVALID;
 		slot->group = 1;
 		slot->kind = ENTRY_CANCEL;
-		slot->counter = tx.counter;
 		slot->timeout_ms = 60000;
 		slot->len = header.len;
 		tx.request = (pg_atomic_read_u64(&slot->word) >> 8) + 1;
@@ -417,6 +450,28 @@ give_up_id(void)
 		nodedb_wake(&nodedb_shared->raft_latch);
 	}
 	nd_buf_free(&header);
+}
+
+/* ---- the outcome of another transaction ---- */
+
+bool
+commit_ask_outcome(TxnId id, uint64 base, Verdict *verdict)
+{
+	NdGroupId	group = 1;
+	NodedbSlot *slot = nodedb_my_slot();
+	NdBuf		header;
+
+	nd_buf_init(&header);
+	/* Two sessions that ask for one id have two requests; 0 and the driver's own number are taken. */
+	if (entry_encode_header(&header, ENTRY_CANCEL, (uint16) (1 + (slot - nodedb_slots) % (NODE_CANCEL_FLAGS - 1)), id, base, NULL, 0, NULL, 0) != ND_OK)
+		header.failed = true;
+	check_nd(&header);
+	submit(ENTRY_CANCEL, group, &header, 0, 0);
+	nd_buf_free(&header);
+	if (await_answer() == SLOT_FAILED)
+		return false;
+	*verdict = slot->verdict;
+	return true;
 }
 
 /* ---- pre-commit ---- */
@@ -508,7 +563,7 @@ commit_pre_commit(void)
 					(errcode(ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN),
 					 errmsg("could not learn within %d ms whether the transaction was committed", nodedb_commit_timeout),
 					 errdetail("The transaction was proposed, but the majority that has to agree was lost."),
-					 errhint("Look for its effects before you run it again.")));
+					 hint_outcome()));
 		/* A definite answer: errors keep their own code from here. */
 		tx.outcome_open = false;
 		pop_outcome_context();
@@ -540,7 +595,7 @@ commit_pre_commit(void)
 					(errcode(ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN),
 					 errmsg("transaction gave way to replicated changes before its turn"),
 					 errdetail("It is certified and will be applied by the applier."),
-					 errhint("Look for its effects before you run it again.")));
+					 hint_outcome()));
 		check_applying();
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);

@@ -13,6 +13,7 @@
 
 #include "../shmem.h"
 #include "commit.h"
+#include "idempotency.h"
 #include "read.h"
 #include "serial.h"
 #include "../tableam/apply.h"
@@ -150,6 +151,7 @@ session_before_utility(void)
 	check_member();
 	announce();
 	session_check_doomed();
+	idempotency_claim();
 }
 
 void
@@ -159,19 +161,24 @@ session_before_write(Relation rel)
 	if (!touched || pg_atomic_read_u32(&nodedb_shared->member_state) != MEMBER_RUNNING)
 		session_before_utility();
 	else
+	{
 		session_check_doomed();
+		idempotency_claim();
+	}
 	if (IsParallelWorker())
 		elog(ERROR, "nodedb: write to \"%s\" in a parallel worker", RelationGetRelationName(rel));
 }
 
 /* ---- statements: relation locks, local writes, strong reads ---- */
 
-static void
+/* True: it changes a distributed table, or would. */
+static bool
 note_relations(QueryDesc *query)
 {
 	PlannedStmt *plan = query->plannedstmt;
 	ListCell   *lc;
 	bool		any = false;
+	bool		claims = false;
 
 	foreach(lc, plan->rtable)
 	{
@@ -198,10 +205,15 @@ note_relations(QueryDesc *query)
 	{
 		RangeTblEntry *rte = list_nth_node(RangeTblEntry, plan->rtable, lfirst_int(lc) - 1);
 
-		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_RELATION && !nodedb_relid_is_distributed(rte->relid) &&
-			get_rel_persistence(rte->relid) == RELPERSISTENCE_PERMANENT)
+		if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_RELATION)
+			continue;
+		/* Though it may find no row to change: the repetition of a DELETE must not look like another outcome. */
+		if (nodedb_relid_is_distributed(rte->relid))
+			claims = true;
+		else if (get_rel_persistence(rte->relid) == RELPERSISTENCE_PERMANENT)
 			session_note_local_write();
 	}
+	return claims;
 }
 
 static void
@@ -213,9 +225,15 @@ executor_start(QueryDesc *query, int eflags)
 	tableam_scan_cover.relid = InvalidOid;
 	if (ours)
 	{
-		note_relations(query);	/* EXPLAIN holds its locks, too */
+		bool		changes = note_relations(query);	/* EXPLAIN holds its locks, too */
+
 		if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		{
 			read_before_executor(query);
+			/* Behind it: the claim reads only what is applied here, and must not be what settles the snapshot. */
+			if (changes)
+				idempotency_claim();
+		}
 	}
 	if (prev_executor_start)
 		prev_executor_start(query, eflags);
@@ -346,7 +364,10 @@ subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 		return;
 	writeset_subxact(event);
 	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
 		serial_forget();
+		idempotency_forget();
+	}
 }
 
 void

@@ -15,7 +15,7 @@
 
 typedef struct PendingKey
 {
-	uint64		counter;
+	TxnId		txn;			/* of this life; of a CANCEL any that somebody asked for (session/outcome.c) */
 	uint32		kind;
 	uint32		flags;
 } PendingKey;
@@ -78,15 +78,23 @@ answer_failed(uint32 slot, uint64 request, NdStatus reason, bool unknown)
 		wake(slot);
 }
 
-static Pending *
-find_pending(uint64 counter, EntryKind kind, uint16 flags)
+static PendingKey
+pending_key(TxnId txn, EntryKind kind, uint16 flags)
 {
 	PendingKey	key;
 
 	memset(&key, 0, sizeof(key));
-	key.counter = counter;
+	key.txn = txn;
 	key.kind = kind;
 	key.flags = kind == ENTRY_TXN ? 0 : flags;
+	return key;
+}
+
+static Pending *
+find_pending(const EntryHeader *h)
+{
+	PendingKey	key = pending_key(h->txn, h->kind, h->flags);
+
 	return hash_search(pending, &key, HASH_FIND, NULL);
 }
 
@@ -135,9 +143,9 @@ take(uint32 number)
 	uint64		expected = slot_word(request, SLOT_SUBMITTED);
 	EntryKind	kind = slot->kind;
 	NdGroupId	group = slot->group;
-	uint64		counter = slot->counter;
 	uint32		ticks = Max(1, slot->timeout_ms / TICK_MS);
 	NdBlob	   *blob = NULL;
+	EntryHeader header;
 	PendingKey	key;
 	Pending    *p;
 	bool		found;
@@ -148,7 +156,7 @@ take(uint32 number)
 	pg_memory_barrier();
 	pg_atomic_write_u32(&slot->queued, 0);	/* the buffer is the backend's again */
 
-	if (kind == ENTRY_CANCEL)
+	if (kind == ENTRY_CANCEL && slot_state(word) != SLOT_SUBMITTED)
 	{
 		if (blob != NULL && rw.node != NULL)
 			(void) node_propose(rw.node, group, blob, NODE_NO_DEADLINE);	/* nobody waits; others wait for what it ends */
@@ -160,16 +168,13 @@ take(uint32 number)
 		nd_blob_unref(blob);
 		return;
 	}
-	if (blob == NULL || blob->len < 4)
+	if (blob == NULL || entry_decode(blob->data, blob->len, &header) != ND_OK)
 	{
 		nd_blob_unref(blob);
 		answer_failed(number, request, ND_NOMEM, false);
 		return;
 	}
-	memset(&key, 0, sizeof(key));
-	key.counter = counter;
-	key.kind = kind;
-	key.flags = kind == ENTRY_TXN ? 0 : (blob->data[2] | blob->data[3] << 8);
+	key = pending_key(header.txn, kind, header.flags);
 	p = hash_search(pending, &key, HASH_ENTER, &found);
 	p->slot = number;
 	p->request = request;
@@ -225,7 +230,7 @@ deliver_commit(const NodeDelivery *d)
 		return ND_BUSY;
 	}
 	if (d->local)
-		p = find_pending(d->header.txn.counter, ENTRY_TXN, 0);
+		p = find_pending(&d->header);
 
 	t->group = d->group;
 	t->index = d->index;
@@ -273,9 +278,9 @@ requests_deliver(void *ctx, const NodeDelivery *d)
 			return deliver_commit(d);
 		if (d->verdict.kind == VERDICT_ABORT_RESERVED)
 			orphans_suspect(d->group, d->verdict.by_txn);
-		if (d->local && d->verdict.kind != VERDICT_DUPLICATE)
+		if ((d->local || d->header.kind == ENTRY_CANCEL) && d->verdict.kind != VERDICT_DUPLICATE)
 		{
-			Pending    *p = find_pending(d->header.txn.counter, d->header.kind, d->header.flags);
+			Pending    *p = find_pending(&d->header);
 
 			if (p != NULL)
 			{
@@ -300,13 +305,11 @@ requests_failed(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutco
 	HASH_SEQ_STATUS scan;
 	Pending    *p;
 
-	if (kind == ENTRY_CANCEL)
-		return;
 	/* A transaction has one request under way: its kind is enough, but chunks and reservations are told apart by their number. */
 	hash_seq_init(&scan, pending);
 	while ((p = hash_seq_search(&scan)) != NULL)
 	{
-		if (p->key.counter != txn.counter || p->key.kind != (uint32) kind)
+		if (txnid_compare(p->key.txn, txn) != 0 || p->key.kind != (uint32) kind)
 			continue;
 		answer_failed(p->slot, p->request, reason, outcome == NODE_UNKNOWN);
 		forget_pending(p);
