@@ -125,7 +125,8 @@ help:
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
 	@echo "                 ONLY='unit trace' runs some parts: lint unit transport trace sim mutants fuzz pg cluster"
 	@echo "make test-long   twenty kills in a row under load, 100,000 transactions while a node is away"
-	@echo "make sim SEED=n  one simulated cluster, with its trace; SEEDS=a..b many without"
+	@echo "make sim         simulated clusters on all cores for SIM_SECONDS (60); SEEDS=a..b these"
+	@echo "                 SEED=n one, with its trace"
 	@echo "make mutants     every planted bug must be caught by the simulator"
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
 	@echo "make bench-core  the core alone"
@@ -216,10 +217,12 @@ test-long:
 	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
 	@NODEDB_LONG=1 test/t/050_many_kills.py
 
-SEED  ?= 1
-SEEDS ?=
+SEED        ?=
+SEEDS       ?=
+SIM_SECONDS ?= 60
+# without seeds: new ones each time
 sim: $(SIM_BIN)
-	$(SIM_BIN) $(if $(SEEDS),--seeds $(SEEDS),--seed $(SEED) --trace)
+	$(SIM_BIN) $(if $(SEED),--seed $(SEED) --trace,--jobs $(JOBS) $(if $(SEEDS),--seeds $(SEEDS),--seconds $(SIM_SECONDS) --from $(shell date +%s)0000))
 
 mutants: $(MUT_BIN)
 	test/sim/mutants.sh

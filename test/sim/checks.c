@@ -118,6 +118,8 @@ static bool on_platter(Host *h, NdGroupId group, uint64_t index, uint64_t term)
 	Store	   *store;
 	bool		found;
 
+	if (h->n_injuries > 0)
+		return true;			/* what it holds is not what it thinks: a lost disk, of which a minority is allowed */
 	if (!platter_open(h, &disk, &store))
 		return false;
 	found = holds(store, group, index, term);
@@ -455,15 +457,19 @@ void check_delivery(Host *h, const NodeDelivery *d)
 	raft_status(node_raft(h->node, d->group), &raft);
 	if (d->index > raft.commit)
 		sim_fail(s, "delivered too early", "node %u group %u delivers %" PRIu64 ", committed %" PRIu64, h->id, d->group, d->index, raft.commit);
+	memvfs_look(h->disk, true);
 	status = store_entries(h->store, d->group, d->index, d->index + 1, UINT32_MAX, &raw, 1, &n);
+	memvfs_look(h->disk, false);
 	if (status != ND_OK || n != 1 || raw.term != d->term || raw.kind != d->kind)
 	{
 		sim_fail(s, "delivery", "node %u group %u entry %" PRIu64 " is not in its log: %s", h->id, d->group, d->index, nd_status_text(status));
 		return;
 	}
 	hash = raw.payload ? nd_checksum(raw.payload->data, raw.payload->len, 0) : 0;
-	if (one_in(s, 16))
+	memvfs_look(h->disk, true);
+	if (one_in(s, 16) && h->n_injuries == 0)
 		check_position(h, d, &raw);
+	memvfs_look(h->disk, false);
 	if (!s->failed && d->index == l->n + 1)
 		ledger_add(h, d, &raw, hash);
 	else if (!s->failed)
@@ -620,7 +626,7 @@ static void check_vote(Host *h, NdGroupId group, uint64_t term, NdNodeId candida
 		return;
 	hg->vote_term = term;
 	hg->vote = candidate;
-	if (!one_in(s, AUDIT_VOTES) || !platter_open(h, &disk, &store))
+	if (!one_in(s, AUDIT_VOTES) || h->n_injuries > 0 || !platter_open(h, &disk, &store))
 		return;
 	if (store_restore(store, group, &r) != ND_OK || r.hard.term < term || (r.hard.term == term && r.hard.vote != candidate))
 		sim_fail(s, "vote before durable", "node %u group %u votes for %u in term %" PRIu64 ", and its disk does not know", h->id, group, candidate, term);

@@ -26,6 +26,10 @@ typedef enum Fault
 	FAULT_TRANSFER,
 	FAULT_ALL_CRASH,
 	FAULT_LATE,
+	FAULT_ROT,
+	FAULT_FULL,
+	FAULT_READ,
+	FAULT_CLOCK,
 	FAULT_KINDS
 } Fault;
 
@@ -41,6 +45,10 @@ static uint64_t mean_of(const Sim *s, Fault f)
 		[FAULT_TRANSFER] = s->o.transfer_every,
 		[FAULT_ALL_CRASH] = s->o.all_crash_every,
 		[FAULT_LATE] = s->o.late_every,
+		[FAULT_ROT] = s->o.rot_every,
+		[FAULT_FULL] = s->o.full_every,
+		[FAULT_READ] = s->o.read_error_every,
+		[FAULT_CLOCK] = s->o.clock_every,
 	};
 
 	return every[f];
@@ -110,27 +118,39 @@ bool faults_stable(const Sim *s)
 	return true;
 }
 
+/* Injured disks are lost ones that may not know it yet. */
+static bool lost(const Host *h)
+{
+	return h->dead || h->n_injuries > 0;
+}
+
 static uint32_t dead_members(const Sim *s)
 {
 	const RaftConfiguration *c = &s->ledgers[0].configuration;
 	uint32_t	n = 0;
 
 	for (uint32_t i = 0; i < c->n; i++)
-		n += s->hosts[c->members[i].node].dead;
+		n += lost(&s->hosts[c->members[i].node]);
 	return n;
 }
 
-static void begin_membership_change(Sim *s)
+/* May one more disk be lost for good? */
+static bool may_lose(const Sim *s, const Host *h)
+{
+	return lost(h) || (faults_stable(s) && 2 * (dead_members(s) + 1) < s->ledgers[0].configuration.n);
+}
+
+static void change_member(Sim *s, uint32_t *members, uint32_t *leaving, uint32_t *leaving_lost)
 {
 	const RaftConfiguration *c = &s->ledgers[0].configuration;
-	uint32_t	dead = dead_members(s);
+	uint32_t	dead = dead_members(s) - *leaving_lost;
+	uint32_t	staying = c->n - *leaving;
 	NdNodeId	id;
 
-	if (!faults_stable(s))
-		return;
-	if (!s->o.truncate && c->n < MEMBERS_MAX && (c->n == 1 || below(s, 2)))
+	if (!s->o.truncate && *members < MEMBERS_MAX && (staying == 1 || below(s, 2)))
 	{
 		id = host_new(s);
+		*members += id != 0;
 		if (id)
 			sim_post(s, sim_spread(&s->fault_rng, 20 * SIM_MS), EV_START, id, 0, 0);
 		return;
@@ -138,12 +158,32 @@ static void begin_membership_change(Sim *s)
 	id = c->members[below(s, c->n)].node;
 	/* The dead leave first: they are the reason to change members at all. */
 	for (uint32_t i = 0; dead > 0 && i < c->n; i++)
-		if (s->hosts[c->members[i].node].dead)
+		if (lost(&s->hosts[c->members[i].node]) && !s->hosts[c->members[i].node].leaving)
 			id = c->members[i].node;
-	if (s->hosts[id].dead)
+	if (s->hosts[id].leaving)
+		return;
+	if (lost(&s->hosts[id]))
 		dead--;
-	if (c->n > 1 && 2 * (c->n - 1 - dead) > c->n - 1)
+	if (staying > 1 && 2 * (staying - 1 - dead) > staying - 1)
+	{
 		s->hosts[id].leaving = true;
+		++*leaving;
+		*leaving_lost += lost(&s->hosts[id]);
+	}
+}
+
+static void begin_membership_change(Sim *s)
+{
+	/* With churn several come and go at once, so that groups change several voters in one step. */
+	uint32_t	n = s->o.churn ? 1 + (uint32_t) below(s, 4) : 1;
+	uint32_t	members = s->ledgers[0].configuration.n;
+	uint32_t	leaving = 0;
+	uint32_t	leaving_lost = 0;
+
+	if (!faults_stable(s))
+		return;
+	while (n-- > 0)
+		change_member(s, &members, &leaving, &leaving_lost);
 }
 
 static void member_of(NdNodeId id, NodeMember *m)
@@ -199,7 +239,7 @@ void membership_event(Sim *s)
 static void crash(Sim *s, Host *h)
 {
 	/* Now and then the disk is gone as well; else the server comes back, at once or late. */
-	if (faults_stable(s) && 2 * (dead_members(s) + 1) < s->ledgers[0].configuration.n && below(s, 8) == 0)
+	if (may_lose(s, h) && below(s, 8) == 0)
 	{
 		host_lose(h);
 		return;
@@ -215,6 +255,38 @@ static void block(Sim *s, NdNodeId from, NdNodeId to, uint64_t until)
 	s->blocked[from][to] = true;
 	sim_trace(s, T_BLOCK, 0, from, to, 0, 0, 0);
 	sim_post(s, until - s->now, EV_UNBLOCK, 0, from, to);
+}
+
+static bool votes_in(const RaftConfiguration *c, NdNodeId node)
+{
+	const RaftMember *m = raft_configuration_find(c, node);
+
+	return m != NULL && m->role == RAFT_VOTER;
+}
+
+/* The worst moment: those who come and those who go lose sight of each other while only the leader knows of the change. */
+void faults_configuration(Sim *s, Host *leader, NdGroupId group)
+{
+	const RaftConfiguration *c = raft_configuration(node_raft(leader->node, group));
+	const RaftConfiguration *old = &s->ledgers[group].configuration;
+	bool		side[SIM_NODES_MAX] = {false};
+	bool		noticed;
+	uint64_t	until;
+
+	if (!s->o.churn || !(s->phase == PHASE_CHAOS || (s->phase == PHASE_FOUND && s->o.faults_from_start)) || below(s, 1 + (s->o.data_groups + 1) / 2))
+		return;
+	noticed = below(s, 2);
+	until = s->now + sim_spread(&s->fault_rng, 500 * SIM_MS);
+	for (NdNodeId id = 1; id < s->next_id; id++)
+		side[id] = id == leader->id || (votes_in(c, id) && (!votes_in(old, id) || below(s, 3) == 0));
+	for (NdNodeId a = 1; a < s->next_id; a++)
+		for (NdNodeId b = 1; b < s->next_id; b++)
+			if (side[a] != side[b])
+			{
+				block(s, a, b, until);
+				if (noticed && a < b)
+					net_break(s, a, b);
+			}
 }
 
 static void partition(Sim *s)
@@ -245,6 +317,16 @@ static void pause_host(Sim *s, Host *h)
 		return;
 	h->paused_until = s->now + sim_spread(&s->fault_rng, 300 * SIM_MS);
 	sim_trace(s, T_PAUSE, h->id, h->paused_until, 0, 0, 0, 0);
+}
+
+static void stop_clock(Sim *s, Host *h)
+{
+	if (h->clock_stands_until > s->now)
+		return;
+	h->clock_stands_until = s->now + sim_spread(&s->fault_rng, 1 * SIM_S);
+	sim_trace(s, T_CLOCK, h->id, h->clock_stands_until, 0, 0, 0, 0);
+	/* Some clocks do not make up for what they missed: then it was only slow. */
+	h->ticks_missed = 0;
 }
 
 static void transfer(Sim *s)
@@ -354,6 +436,17 @@ void fault_event(Sim *s, uint64_t which)
 			crash(s, h);
 		else if (which == FAULT_PAUSE)
 			pause_host(s, h);
+		else if (which == FAULT_ROT)
+		{
+			if (may_lose(s, h))
+				disks_injure(h);
+		}
+		else if (which == FAULT_FULL)
+			disks_fill(h);
+		else if (which == FAULT_READ)
+			disks_read_error(h);
+		else if (which == FAULT_CLOCK)
+			stop_clock(s, h);
 		else
 			fsync_error(s, h);
 	}

@@ -49,6 +49,8 @@ static void check_chunk_readable(Host *h, NdGroupId group, uint64_t index, uint6
 	uint32_t	n = 0;
 	NdStatus	status = store_entries(h->store, group, chunk, chunk + 1, UINT32_MAX, &e, 1, &n);
 
+	if (status != ND_OK && disks_explain(h, status))
+		return;
 	if (status != ND_OK || n != 1)
 	{
 		sim_fail(h->sim, "chunk lost", "node %u group %u: entry %" PRIu64 " names chunk %" PRIu64 ", which the log no longer has: %s",
@@ -148,6 +150,7 @@ static void tables_crash(Host *h)
 		memcpy(hg->table, hg->durable_table, sizeof hg->table);
 		hg->delivered = hg->term = hg->commit = hg->leader_term = hg->last = hg->durable_log = 0;
 		hg->audits_due = 0;
+		hg->configuration = 0;
 		h->refused_index[g] = 0;
 	}
 	h->n_tickets = h->applied_tickets = 0;
@@ -279,6 +282,8 @@ static bool open_store(Host *h)
 	config.node = h->id;
 	vfs->ops->mkdir(vfs, h->dir);
 	status = store_identity_read(vfs, h->dir, &id, &inode);
+	if (status != ND_OK && disks_explain(h, status))
+		return false;
 	if (status == ND_NOTFOUND && h->incarnation == 0)
 		id = (StoreIdentity) {.cluster_id = config.cluster_id, .node = h->id};
 	else if (status != ND_OK || id.incarnation != h->incarnation || id.node != h->id)
@@ -286,11 +291,14 @@ static bool open_store(Host *h)
 		sim_fail(s, "identity", "node %u reads its identity: %s, incarnation %u after %u", h->id, nd_status_text(status), id.incarnation, h->incarnation);
 		return false;
 	}
-	h->incarnation = ++id.incarnation;
+	id.incarnation++;
 	status = store_identity_write(vfs, h->dir, &id);
 	if (status == ND_OK)
+	{
+		h->incarnation = id.incarnation;
 		status = store_open(vfs, &config, &h->store, error, sizeof error);
-	if (status != ND_OK)
+	}
+	if (status != ND_OK && !disks_explain(h, status))
 		sim_fail(s, "recovery", "node %u cannot open its store: %s: %s", h->id, nd_status_text(status), error);
 	return status == ND_OK;
 }
@@ -308,9 +316,21 @@ static bool found_groups(Host *h)
 		status = node_bootstrap(h->store, &self, s->o.data_groups);
 	else
 		status = node_bootstrap_joining(h->store, s->o.data_groups);
-	if (status != ND_OK)
+	if (status != ND_OK && !disks_explain(h, status))
 		sim_fail(s, "founding", "node %u: %s", h->id, nd_status_text(status));
 	return status == ND_OK;
+}
+
+/* It could not start for its disk: given up, or tried again soon. */
+static void not_started(Host *h)
+{
+	store_close(h->store);
+	h->store = NULL;
+	h->up = false;
+	if (h->unusable)
+		h->dead = true;
+	else if (!h->sim->failed)
+		sim_post(h->sim, sim_spread(&h->sim->fault_rng, 100 * SIM_MS), EV_START, h->id, 0, 0);
 }
 
 void host_start(Host *h)
@@ -324,10 +344,19 @@ void host_start(Host *h)
 	NdStatus	status;
 
 	if (!open_store(h) || !found_groups(h))
+	{
+		not_started(h);
 		return;
+	}
+	disks_opened(h);
 	h->up = true;
 	h->paused_until = 0;
 	h->ticks = 0;
+	h->tick_us = s->o.node.tick_ms * SIM_MS;
+	if (s->o.drift)
+		h->tick_us = h->tick_us * 4 / 5 + nd_random_below(&s->fault_rng, h->tick_us * 2 / 5);
+	h->clock_stands_until = 0;
+	h->ticks_missed = 0;
 	h->counter = 0;
 	h->idle_rounds = 0;
 	h->work_scheduled = h->disk_scheduled = h->apply_scheduled = false;
@@ -340,9 +369,9 @@ void host_start(Host *h)
 	status = node_create(&config, h->store, &callbacks, on_applied, &h->node, error, sizeof error);
 	if (status != ND_OK)
 	{
-		sim_fail(s, "recovery", "node %u cannot be created: %s: %s", h->id, nd_status_text(status), error);
-		store_close(h->store);
-		h->up = false;
+		if (!disks_explain(h, status))
+			sim_fail(s, "recovery", "node %u cannot be created: %s: %s", h->id, nd_status_text(status), error);
+		not_started(h);
 		return;
 	}
 	net_init_transport(h);
@@ -374,6 +403,8 @@ void host_crash(Host *h, bool silent)
 	h->node = NULL;
 	h->store = NULL;
 	memvfs_fail(h->disk, MEMVFS_SYNC, 0, 0, ND_OK);
+	memvfs_fail(h->disk, MEMVFS_READ, 0, 0, ND_OK);
+	h->read_armed = false;
 	memvfs_crash(h->disk, nd_random_next(&s->fault_rng));
 	tables_crash(h);
 }
@@ -442,6 +473,20 @@ static void work(Host *h)
 		host_kick(h);
 }
 
+static void look_at_configurations(Host *h)
+{
+	for (uint32_t g = 0; g <= h->sim->o.data_groups && h->sim->o.churn; g++)
+	{
+		const Raft *raft = node_raft(h->node, g);
+		uint64_t	index = raft_configuration(raft)->index;
+
+		if (!raft_is_leader(raft) || index <= h->groups[g].configuration)
+			continue;
+		h->groups[g].configuration = index;
+		faults_configuration(h->sim, h, g);
+	}
+}
+
 /* A driver that stopped must have had a reason. Its server is restarted later, or its disk is given up. */
 static void look_after(Host *h)
 {
@@ -452,24 +497,55 @@ static void look_after(Host *h)
 	if (node_failed(h->node, &status))
 	{
 		sim_trace(s, T_NODE_FAILED, h->id, status, 0, 0, 0, 0);
-		if (!h->disk_armed)
+		if (disks_explain(h, status))
+		{
+			/* below */
+		}
+		else if (!h->disk_armed)
 			sim_fail(s, "node failed", "node %u stopped though its disk is well: %s", h->id, nd_status_text(status));
-		else
+		if (h->unusable)
+			host_lose(h);
+		else if (!s->failed)
 		{
 			host_crash(h, false);
 			sim_post(s, sim_spread(&s->fault_rng, 300 * SIM_MS), EV_START, h->id, 0, 0);
 		}
 		return;
 	}
+	if (h->unusable)
+	{
+		/* the applier met damage */
+		host_lose(h);
+		return;
+	}
 	check_host(h);
+	disks_look(h);
+	look_at_configurations(h);
 	if (!h->disk_scheduled && memvfs_job(h->disk, &bytes))
 	{
 		uint64_t	delay = sim_spread(&s->rng, s->o.flush_us);
 
 		if (sim_chance(&s->rng, s->o.flush_spike))
 			delay += sim_spread(&s->rng, 300 * SIM_MS);
+		if ((s->phase == PHASE_CHAOS || s->o.faults_from_start) && sim_chance(&s->rng, s->o.flush_stall))
+			delay += sim_spread(&s->rng, 3 * SIM_S);
 		h->disk_scheduled = true;
 		sim_post(s, delay, EV_DISK, h->id, 0, 0);
+	}
+}
+
+/* A clock that stands still makes up for it all at once, or not at all. */
+static void tick(Host *h)
+{
+	if (h->clock_stands_until > h->sim->now)
+	{
+		h->ticks_missed++;
+		return;
+	}
+	for (h->ticks_missed++; h->ticks_missed > 0; h->ticks_missed--)
+	{
+		h->ticks++;
+		node_tick(h->node);
 	}
 }
 
@@ -483,9 +559,8 @@ void host_event(Host *h, const SimEvent *e)
 	{
 		case EV_TICK:
 			sim_trace(s, T_TICK, h->id, 0, 0, 0, 0, 0);
-			h->ticks++;
-			node_tick(h->node);
-			sim_post(s, s->o.node.tick_ms * SIM_MS, EV_TICK, h->id, 0, 0);
+			tick(h);
+			sim_post(s, h->tick_us, EV_TICK, h->id, 0, 0);
 			host_kick(h);
 			break;
 		case EV_WORK:

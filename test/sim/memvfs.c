@@ -39,6 +39,8 @@ typedef struct Inode
 	Change	   *changes;
 	uint32_t	n_changes;
 	uint32_t	cap_changes;
+	uint64_t	bad_from;		/* unreadable */
+	uint64_t	bad_to;
 	struct Inode *next;			/* of the disk's list */
 } Inode;
 
@@ -98,6 +100,7 @@ struct MemVfs
 	uint32_t	n_job_files;
 	Fault		faults[MEMVFS_OPS];
 	uint64_t	counts[MEMVFS_OPS];
+	bool		looking;
 	uint64_t	space;			/* 0: unlimited */
 };
 
@@ -317,20 +320,27 @@ static void name_changes_settle(MemVfs *m, uint32_t n)
 
 static NdStatus fault(MemVfs *m, MemVfsOp op)
 {
-	uint64_t	number = m->counts[op]++;
+	uint64_t	number;
+
+	if (m->looking)
+		return ND_OK;
+	number = m->counts[op]++;
 
 	return number >= m->faults[op].from && number < m->faults[op].to ? m->faults[op].status : ND_OK;
 }
 
-static bool grow_allowed(const MemVfs *m, const Inode *inode, uint64_t len)
+uint64_t memvfs_used(const MemVfs *m)
 {
 	uint64_t	total = 0;
 
-	if (m->space == 0 || len <= inode->cache.len)
-		return true;
 	for (const Inode *i = m->inodes; i != NULL; i = i->next)
 		total += i->cache.len;
-	return total - inode->cache.len + len <= m->space;
+	return total;
+}
+
+static bool grow_allowed(const MemVfs *m, const Inode *inode, uint64_t len)
+{
+	return m->space == 0 || len <= inode->cache.len || memvfs_used(m) - inode->cache.len + len <= m->space;
 }
 
 static bool stale(const MemVfs *m, const VfsFile *f)
@@ -425,6 +435,8 @@ static NdStatus mem_read(Vfs *v, VfsFile *f, uint64_t offset, void *out, size_t 
 		return ND_IO;
 	if (st != ND_OK)
 		return st;
+	if (offset < f->inode->bad_to && offset + len > f->inode->bad_from)
+		return ND_IO;
 	if (offset < b->len)
 		*got = b->len - offset < len ? (size_t) (b->len - offset) : len;
 	if (*got > 0)
@@ -810,6 +822,11 @@ void memvfs_fail(MemVfs *m, MemVfsOp op, uint32_t after, uint32_t times, NdStatu
 	m->faults[op].status = status;
 }
 
+void memvfs_look(MemVfs *m, bool looking)
+{
+	m->looking = looking;
+}
+
 uint64_t memvfs_count(const MemVfs *m, MemVfsOp op)
 {
 	return m->counts[op];
@@ -834,6 +851,31 @@ bool memvfs_flip(MemVfs *m, const char *path, uint64_t offset, uint8_t mask)
 	if (offset < i->platter.len)
 		i->platter.data[offset] ^= mask;
 	return true;
+}
+
+bool memvfs_unreadable(MemVfs *m, const char *path, uint64_t offset, uint64_t len)
+{
+	int			k = name_find(&m->names, path);
+
+	if (k < 0)
+		return false;
+	m->names.v[k].inode->bad_from = offset;
+	m->names.v[k].inode->bad_to = offset + len;
+	return true;
+}
+
+void memvfs_mend(MemVfs *m, uint64_t inode)
+{
+	for (Inode *i = m->inodes; i != NULL; i = i->next)
+		if (inode == 0 || i->number == inode)
+			i->bad_from = i->bad_to = 0;
+}
+
+uint64_t memvfs_inode(const MemVfs *m, const char *path)
+{
+	int			k = name_find(&m->names, path);
+
+	return k < 0 ? 0 : m->names.v[k].inode->number;
 }
 
 const uint8_t *memvfs_bytes(const MemVfs *m, const char *path, uint64_t *len)

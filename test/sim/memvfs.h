@@ -45,11 +45,18 @@ typedef enum MemVfsOp
 
 /* The operation number `after` (0 = the next one) of this kind, and the `times` - 1 behind it, fail with status. times = 0 ends the fault. */
 void		memvfs_fail(MemVfs *m, MemVfsOp op, uint32_t after, uint32_t times, NdStatus status);
+/* Faults wait, and operations are not counted, so that a checker can look without changing what happens. */
+void		memvfs_look(MemVfs *m, bool looking);
 uint64_t	memvfs_count(const MemVfs *m, MemVfsOp op);		/* operations so far */
 /* No file may grow when all files together would exceed this: ND_FULL. */
 void		memvfs_set_space(MemVfs *m, uint64_t bytes);
 /* Xor one byte, in the cache and on the platter. False when there is no such byte. */
 bool		memvfs_flip(MemVfs *m, const char *path, uint64_t offset, uint8_t mask);
+/* Reads of any of these bytes fail with ND_IO, until the file is removed or memvfs_mend(). False when there is no such file. */
+bool		memvfs_unreadable(MemVfs *m, const char *path, uint64_t offset, uint64_t len);
+void		memvfs_mend(MemVfs *m, uint64_t inode);	/* of memvfs_inode(); 0: all files */
+uint64_t	memvfs_inode(const MemVfs *m, const char *path);	/* 0: no such file */
+uint64_t	memvfs_used(const MemVfs *m);	/* bytes of all files */
 /* Contents of a file as reads see it; NULL when missing. Valid until the next change. */
 const uint8_t *memvfs_bytes(const MemVfs *m, const char *path, uint64_t *len);
 /* Make a file with these bytes, durably (tests of recovery, fuzzing). */

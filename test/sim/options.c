@@ -97,6 +97,34 @@ static void choose_driver(SimOptions *o, NdRandom *r)
 	o->store.record_bytes_max = 4 << 20;
 }
 
+/* From a generator of its own, so that the choices above stay what they were when something is added here. */
+static void choose_more(SimOptions *o, uint64_t seed)
+{
+	NdRandom	r;
+
+	nd_random_seed(&r, seed ^ UINT64_C(0x9e3779b97f4a7c15));
+	if (nd_random_below(&r, 2))
+		o->rot_every = maybe(&r, 200 * SIM_MS, 3 * SIM_S);
+	o->full_every = maybe(&r, 300 * SIM_MS, 3 * SIM_S);
+	o->read_error_every = nd_random_below(&r, 3) == 0 ? 500 * SIM_MS + nd_random_below(&r, 3 * SIM_S) : 0;
+	o->clock_every = nd_random_below(&r, 3) == 0 ? 300 * SIM_MS + nd_random_below(&r, 3 * SIM_S) : 0;
+	o->drift = nd_random_below(&r, 3) == 0;
+	o->flush_stall = nd_random_below(&r, 4) == 0 ? 1 + (uint32_t) nd_random_below(&r, 5) : 0;
+	o->node.scrub_bytes_per_s = PICK(&r, 0, 100000, 1 << 20, 10 << 20);
+	o->churn = nd_random_below(&r, 6) == 0;
+	if (o->churn)
+	{
+		o->truncate = false;
+		o->membership_every = 100 * SIM_MS + nd_random_below(&r, 500 * SIM_MS);
+		o->nodes = (uint32_t) PICK(&r, 3, 3, 4, 5, 6);
+	}
+	if (nd_random_below(&r, 14) == 0)
+	{
+		o->data_groups = 15 + (uint32_t) nd_random_below(&r, 49);
+		o->chaos_us = 1 * SIM_S + nd_random_below(&r, 2 * SIM_S);
+	}
+}
+
 void options_choose(SimOptions *o, uint64_t seed)
 {
 	NdRandom	r;
@@ -109,4 +137,5 @@ void options_choose(SimOptions *o, uint64_t seed)
 	choose_tables(o, &r);
 	choose_clients(o, &r);
 	choose_driver(o, &r);
+	choose_more(o, seed);
 }

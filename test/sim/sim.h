@@ -17,7 +17,7 @@
 #include "memvfs.h"
 
 #define SIM_NODES_MAX 20		/* ids ever given in one run; ids are 1..SIM_NODES_MAX - 1 */
-#define SIM_GROUPS_MAX 5		/* metadata group and four data groups */
+#define SIM_GROUPS_MAX 65		/* metadata group and data groups */
 #define SIM_KEYS 24				/* rows of the toy table of a group */
 #define SIM_CLIENTS_MAX 12
 #define SIM_PAIRS_MAX 6			/* rows written by one transaction, chunks included */
@@ -46,6 +46,7 @@ typedef enum SimEventKind
 	EV_FAULT,
 	EV_MEMBERSHIP,
 	EV_UNBLOCK,					/* a = from, b = to */
+	EV_SPACE,					/* a = node: its full disk has space again */
 	EV_PHASE,
 	EV_KINDS
 } SimEventKind;
@@ -83,6 +84,7 @@ typedef struct SimOptions
 	/* disk */
 	uint64_t	flush_us;		/* mean */
 	uint32_t	flush_spike;	/* per mille of flushes take up to 600 ms */
+	uint32_t	flush_stall;	/* ... up to 6 s */
 	/* nemesis: mean microseconds between faults of a kind; 0 = never */
 	uint64_t	crash_every;
 	uint64_t	partition_every;
@@ -93,6 +95,12 @@ typedef struct SimOptions
 	uint64_t	transfer_every;
 	uint64_t	all_crash_every;
 	uint64_t	late_every;		/* an old proposal arrives again */
+	uint64_t	rot_every;		/* bytes that were durable are not what they were any more (disks.c) */
+	uint64_t	full_every;
+	uint64_t	read_error_every;
+	uint64_t	clock_every;	/* a host's clock stands still, then jumps */
+	bool		drift;			/* clocks run up to a fifth too slow or too fast, each host's own */
+	bool		churn;			/* several members come and go at once, and the network breaks just then */
 	/* tables */
 	uint32_t	busy;			/* per mille of deliveries refused at random */
 	uint32_t	apply_queue;	/* entries; full means ND_BUSY */
@@ -209,6 +217,7 @@ typedef struct HostGroup
 	uint64_t	last;
 	uint64_t	last_term;
 	uint64_t	durable_log;
+	uint64_t	configuration;	/* index of the one that it appended last as leader */
 	uint32_t	audits_due;		/* its log was cut and grew anew: what it calls durable is looked up */
 	/* of all lives: the newest vote that left this host */
 	uint64_t	vote_term;
@@ -221,6 +230,29 @@ typedef struct Ticket
 	uint64_t	index;
 	bool		local;
 } Ticket;
+
+typedef enum InjuryKind
+{
+	INJURY_FLIP,				/* one bit, in a batch or a segment's header */
+	INJURY_LOST,				/* a write that was acknowledged never reached the disk */
+	INJURY_MISDIRECTED,			/* a write of another place stands here */
+	INJURY_UNREADABLE,
+	INJURY_KINDS
+} InjuryKind;
+
+/* Something durable was changed behind the store's back. */
+typedef struct Injury
+{
+	InjuryKind	kind;
+	uint64_t	segment;
+	uint64_t	offset;			/* of the batch; 0: the segment's header */
+	uint64_t	inode;
+	uint64_t	life;			/* of the host: the rounds below count in it */
+	uint64_t	rounds;			/* of the scrub when it happened */
+	uint64_t	damages;		/* that it had found by then */
+} Injury;
+
+#define SIM_INJURIES_MAX 3
 
 typedef struct SimTransport
 {
@@ -241,6 +273,14 @@ struct Host
 	bool		disk_armed;		/* an fsync error waits for its flush ... */
 	uint64_t	sync_fails_at;	/* ... of this number */
 	uint32_t	flushes_since_failure;
+	bool		read_armed;		/* some reads will fail */
+	bool		full;			/* the disk has little space or none */
+	uint32_t	n_injuries;		/* > 0: the disk may have to be given up */
+	Injury		injuries[SIM_INJURIES_MAX];
+	bool		unusable;		/* the server found out: give the disk up at the end of this event */
+	uint64_t	tick_us;		/* of this life: its clock's speed */
+	uint64_t	clock_stands_until;
+	uint32_t	ticks_missed;
 	uint32_t	incarnation;
 	uint64_t	life;
 	uint64_t	paused_until;
@@ -394,6 +434,9 @@ struct Sim
 	uint64_t	crashes;
 	uint64_t	reads;
 	uint64_t	audits;
+	uint64_t	injuries;
+	uint64_t	found;			/* of them, by whomever */
+	uint64_t	full;			/* times that a disk was full */
 };
 
 /* ---- world.c ---- */
@@ -401,8 +444,22 @@ typedef enum TraceOp
 {
 	T_TICK, T_WORK, T_SEND, T_DROP, T_FRAME, T_PEER_UP, T_PEER_DOWN, T_DISK, T_DELIVER, T_REFUSE, T_APPLY, T_DURABLE, T_START, T_CRASH,
 	T_PAUSE, T_BLOCK, T_UNBLOCK, T_BREAK, T_FSYNC_ERROR, T_PROPOSE, T_PROPOSE_FAILED, T_FORGET, T_READ, T_READ_DONE, T_ACK, T_ADD, T_REMOVE,
-	T_TRANSFER, T_LATE, T_LEADER, T_NODE_FAILED, T_PHASE, T_LOG, T_AUDIT
+	T_TRANSFER, T_LATE, T_LEADER, T_NODE_FAILED, T_PHASE, T_LOG, T_AUDIT, T_INJURY, T_GIVE_UP, T_FULL, T_SPACE, T_CLOCK
 } TraceOp;
+
+/* What all runs of this process met. */
+typedef struct SimTotals
+{
+	uint64_t	deliveries;
+	uint64_t	elections;
+	uint64_t	crashes;
+	uint64_t	injuries;
+	uint64_t	found;
+	uint64_t	full;
+	uint64_t	joint;
+} SimTotals;
+
+extern SimTotals sim_totals;
 
 /* One whole run; false when a check failed (reported on stdout). *trace_hash identifies the run. */
 bool		sim_run(uint64_t seed, bool print, uint64_t *trace_hash, char *checker, size_t checker_len);
@@ -459,6 +516,19 @@ bool		faults_unseen(Sim *s, const LateProposal *late);
 bool		faults_stable(const Sim *s);	/* every group has the members of group 0, all voters, none is joining or leaving */
 void		fault_event(Sim *s, uint64_t which);
 void		membership_event(Sim *s);
+
+void		faults_configuration(Sim *s, Host *leader, NdGroupId group);	/* a leader has appended one that changes voters */
+
+/* ---- disks.c ---- */
+bool		disks_injure(Host *h);	/* false: nothing there to injure */
+void		disks_read_error(Host *h);
+void		disks_fill(Host *h);
+void		disks_free(Host *h);
+void		disks_heal(Sim *s);
+/* The store cannot be opened or written, or a record cannot be read. True: the disk explains it, and the operator does what must be done. */
+bool		disks_explain(Host *h, NdStatus status);
+void		disks_opened(Host *h);	/* the store was recovered: nothing was overlooked */
+void		disks_look(Host *h);	/* after every event of a host that is up */
 
 /* ---- checks.c ---- */
 void		check_delivery(Host *h, const NodeDelivery *d);		/* a delivery that was taken */

@@ -15,6 +15,8 @@
 #define EVENTS_MAX 4000000ull	/* more is a livelock */
 #define HEAL_US (60 * SIM_S)	/* after healing everything must have settled by then */
 
+SimTotals	sim_totals;
+
 /* ---- small tools ---- */
 
 /* The simulator's own memory: running out of it is no subject of the test. */
@@ -88,6 +90,11 @@ static const struct
 	[T_NODE_FAILED] = {"node failed", {"status"}},
 	[T_PHASE] = {"phase", {"phase"}},
 	[T_LOG] = {"log", {"level", "hash"}},
+	[T_INJURY] = {"injury", {"kind", "segment", "offset", "of batches"}},
+	[T_GIVE_UP] = {"disk given up", {"status"}},
+	[T_FULL] = {"disk full", {0}},
+	[T_SPACE] = {"space again", {0}},
+	[T_CLOCK] = {"clock stands", {"until"}},
 	[T_AUDIT] = {"audit", {"group", "index", "disks", "voters"}},
 };
 
@@ -222,15 +229,16 @@ static void phase_enter(Sim *s, SimPhase phase)
 			/* Everything works from now on: what is still wrong at the end stays wrong for ever. */
 			s->phase_end = s->now + HEAL_US;
 			s->o.loss = s->o.duplicate = s->o.reorder = s->o.spike = 0;
-			s->o.flush_spike = 0;
+			s->o.flush_spike = s->o.flush_stall = 0;
 			s->o.busy = 0;
 			net_heal(s);
+			disks_heal(s);
 			clients_heal(s);
 			for (NdNodeId id = 1; id < s->next_id; id++)
 			{
 				Host	   *h = &s->hosts[id];
 
-				h->paused_until = 0;
+				h->paused_until = h->clock_stands_until = 0;
 				if (h->exists && !h->up && !h->dead)
 					sim_post(s, sim_spread(&s->rng, 50 * SIM_MS), EV_START, id, 0, 0);
 			}
@@ -321,6 +329,9 @@ static void dispatch(Sim *s, SimEvent *e)
 				sim_trace(s, T_UNBLOCK, 0, e->a, e->b, 0, 0, 0);
 			}
 			break;
+		case EV_SPACE:
+			disks_free(&s->hosts[e->a]);
+			break;
 		case EV_PHASE:
 			phase_event(s);
 			break;
@@ -378,6 +389,21 @@ static void report(const Sim *s)
 		for (uint64_t i = first; i < s->n_trace; i++)
 			trace_print(&s->trace[i % SIM_TRACE_KEEP]);
 	printf("FAILED seed %" PRIu64 " at %.3f ms, event %" PRIu64 ": %s: %s\n", s->seed, (double) s->now / 1000.0, s->event, s->checker, s->message);
+}
+
+static void sum_up(const Sim *s)
+{
+	sim_totals.deliveries += s->deliveries;
+	sim_totals.crashes += s->crashes;
+	sim_totals.injuries += s->injuries;
+	sim_totals.found += s->found;
+	sim_totals.full += s->full;
+	for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++)
+	{
+		sim_totals.elections += s->ledgers[g].n_leaders;
+		for (uint32_t i = 0; i < s->ledgers[g].n_configurations; i++)
+			sim_totals.joint += s->ledgers[g].configurations[i].joint;
+	}
 }
 
 static void dispose(Sim *s)
@@ -455,9 +481,10 @@ bool sim_run(uint64_t seed, bool print, uint64_t *trace_hash, char *checker, siz
 			aborts += s->ledgers[g].aborts;
 		}
 		printf("seed %" PRIu64 ": %" PRIu64 " events, %.1f virtual s, %" PRIu64 " deliveries, %" PRIu64 " commits, %" PRIu64 " aborts, %" PRIu64
-			   " reads, %" PRIu64 " crashes, %" PRIu64 " audits, trace %016" PRIx64 "\n",
-			   s->seed, s->event, (double) s->now / SIM_S, s->deliveries, commits, aborts, s->reads, s->crashes, s->audits, s->trace_hash);
+			   " reads, %" PRIu64 " crashes, %" PRIu64 " audits, %" PRIu64 " injuries (%" PRIu64 " found), trace %016" PRIx64 "\n",
+			   s->seed, s->event, (double) s->now / SIM_S, s->deliveries, commits, aborts, s->reads, s->crashes, s->audits, s->injuries, s->found, s->trace_hash);
 	}
+	sum_up(s);
 	dispose(s);
 	return good;
 }
