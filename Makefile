@@ -48,7 +48,7 @@ STD        := -std=c11 -D_GNU_SOURCE -pthread -fPIC -g -Wall -Wextra -Wno-format
 FLAGS_obj  := -O2
 FLAGS_san  := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_mut  := -O2 -DND_MUTANTS
-FLAGS_fuzz := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+FLAGS_fuzz := -O1 -Wno-unknown-warning-option -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 CC_obj     := gcc
 CC_san     := gcc
 CC_mut     := gcc
@@ -113,7 +113,7 @@ $(B)/nodedb_logdump: $(call objects,obj,$(wildcard src/tools/logdump*.c)) $(B)/o
 PROGRAMS_BUILT := $(B)/nodedb_logdump
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
-.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-long test-build sim mutants bench bench-core fuzz format lint clean-build
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-long test-build sim mutants bench bench-core fuzz fuzz-merge format lint clean-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -123,14 +123,14 @@ help:
 	@echo "make install     install them into PostgreSQL $(PG_MAJOR)       make uninstall: remove them"
 	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
-	@echo "                 ONLY='unit trace' runs some parts: lint unit transport trace sim mutants fuzz pg cluster"
+	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace sim mutants fuzz pg cluster"
 	@echo "make test-long   twenty kills in a row under load, 100,000 transactions while a node is away"
 	@echo "make sim         simulated clusters on all cores for SIM_SECONDS (60); SEEDS=a..b these"
 	@echo "                 SEED=n one, with its trace"
 	@echo "make mutants     every planted bug must be caught by the simulator"
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
 	@echo "make bench-core  the core alone"
-	@echo "make fuzz        each libFuzzer target for FUZZ_SECONDS (30)"
+	@echo "make fuzz        each libFuzzer target for FUZZ_SECONDS (30), from test/fuzz/corpus; make fuzz-merge: what it found of use goes there"
 	@echo "make format      clang-format on FILES       make lint: the checks of test/lint"
 	@echo "make clean       remove build/"
 
@@ -174,6 +174,7 @@ SIM_SRC       := $(filter-out test/sim/memvfs%,$(wildcard test/sim/*.c))
 SIM_BIN       := $(if $(SIM_SRC),$(B)/obj/sim)
 MUT_BIN       := $(if $(SIM_SRC),$(B)/mut/sim)
 FUZZ_BIN      := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
+REPLAY_BIN    := $(patsubst %.c,$(B)/san/%,$(wildcard test/fuzz/fuzz_*.c))
 BENCH_BIN     := $(patsubst test/bench/%.c,$(B)/obj/%,$(wildcard test/bench/bench_*.c))
 
 # test/unit/node_kit.c is shared by test_node.c and all test_node_*.c, and so on
@@ -194,8 +195,21 @@ $(B)/obj/sim: $(call objects,obj,$(SIM_SRC)) $(B)/obj/libtest.a $(B)/obj/libnode
 $(B)/mut/sim: $(call objects,mut,$(SIM_SRC)) $(B)/mut/libtest.a $(B)/mut/libnodedb.a
 	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
-$(B)/fuzz/fuzz_%: $(B)/fuzz/test/fuzz/fuzz_%.o $(B)/fuzz/libtest.a $(B)/fuzz/libnodedb.a
-	$(say)$(CC_fuzz) $(FLAGS_fuzz) -fsanitize=fuzzer -o $@ $^ $(CORE_LIBS)
+# what a fuzz target needs beyond libnodedb.a
+FUZZ_SRC_logdump_body := src/tools/logdump_body.c
+FUZZ_SRC_hello        := src/transport/grpc_handshake.c
+FUZZ_LIBS_hello       := $(GRPC_LIBS)
+
+$(B)/fuzz/fuzz_%: $(B)/fuzz/test/fuzz/fuzz_%.o $$(call objects,fuzz,$$(FUZZ_SRC_$$*)) $(B)/fuzz/libtest.a $(B)/fuzz/libnodedb.a
+	$(say)$(CC_fuzz) $(FLAGS_fuzz) -fsanitize=fuzzer -o $@ $^ $(FUZZ_LIBS_$*) $(CORE_LIBS)
+
+# the same target without libFuzzer: runs the files that it is given
+$(B)/san/test/fuzz/fuzz_%: $(B)/san/test/fuzz/fuzz_%.o $(B)/san/test/fuzz/replay.o $$(call objects,san,$$(FUZZ_SRC_$$*)) $(B)/san/libtest.a \
+	$(B)/san/libnodedb.a
+	$(say)gcc $(FLAGS_san) -o $@ $^ $(FUZZ_LIBS_$*) $(CORE_LIBS)
+
+$(B)/fuzz/seeds: $(B)/fuzz/test/fuzz/seeds.o $(B)/fuzz/libtest.a $(B)/fuzz/libnodedb.a
+	$(say)$(CC_fuzz) $(FLAGS_fuzz) -fsanitize=address,undefined -o $@ $^ $(CORE_LIBS)
 
 $(B)/obj/bench_%: $(B)/obj/test/bench/bench_%.o $(B)/obj/libtest.a $(B)/obj/libnodedb.a
 	$(say)gcc -o $@ $^ $(CORE_LIBS)
@@ -204,7 +218,7 @@ $(B)/obj/bench_%: $(B)/obj/test/bench/bench_%.o $(B)/obj/libtest.a $(B)/obj/libn
 test-build:
 	-@$(MAKE) --no-print-directory -k -j$(JOBS) test-programs
 .PHONY: test-programs
-test-programs: $(UNIT_BIN) $(TRANSPORT_BIN) $(TRACE_BIN) $(SIM_BIN) $(MUT_BIN)
+test-programs: $(UNIT_BIN) $(TRANSPORT_BIN) $(TRACE_BIN) $(SIM_BIN) $(MUT_BIN) $(REPLAY_BIN)
 
 test:
 	@$(MAKE) --no-print-directory deps
@@ -234,10 +248,11 @@ bench-core: $(BENCH_BIN)
 	@for p in $(BENCH_BIN); do $$p || exit 1; done
 
 FUZZ_SECONDS ?= 30
-fuzz: $(FUZZ_BIN)
-	@for p in $(FUZZ_BIN); do \
-		corpus=$(B)/fuzz/corpus/$$(basename $$p); mkdir -p $$corpus; \
-		echo "== $$p"; $$p -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 -artifact_prefix=$(B)/fuzz/ $$corpus || exit 1; done
+fuzz: $(FUZZ_BIN) $(B)/fuzz/seeds
+	@test/fuzz/run $(FUZZ_SECONDS) $(FUZZ_BIN)
+
+fuzz-merge: $(FUZZ_BIN)
+	@test/fuzz/run merge $(FUZZ_BIN)
 
 FILES ?= $(shell git diff --name-only --diff-filter=d HEAD -- 'src/*.[ch]' 'test/*.[ch]')
 format:

@@ -112,6 +112,6 @@ void node_frame(Node *n, NdNodeId from, const uint8_t *data, size_t len)
 		return;
 	p->heard_tick = n->tick;
 	status = wire_decode(data, len, from, n->config.self, &sink);
-	if (status == ND_INVALID)
-		node__log(n, 2, "node %u sent a malformed frame of %zu bytes: dropped", from, len);
+	if (status == ND_INVALID || status == ND_VERSION)
+		node__log(n, 2, "node %u sent a frame of %zu bytes that cannot be read: dropped (%s)", from, len, nd_status_text(status));
 }

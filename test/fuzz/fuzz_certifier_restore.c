@@ -4,12 +4,9 @@
  *
  * Input: u16 length of the checkpoint without its checksum, the checkpoint, then entries, each u8 length and its bytes.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../../src/core/certifier/certifier.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static void judge(Certifier *c, NdReader *r)
 {
@@ -28,8 +25,7 @@ static void judge(Certifier *c, NdReader *r)
 static void save(const Certifier *c, NdBuf *out)
 {
 	nd_buf_reset(out);
-	if (certifier_save(c, out) != ND_OK)
-		abort();
+	MUST(certifier_save(c, out) == ND_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -54,16 +50,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (certifier_restore(in.data, in.len, &c) == ND_OK)
 	{
 		save(c, &out);
-		if (out.len != in.len || memcmp(out.data, in.data, in.len) != 0)
-			abort();
+		MUST_EQUAL(out.data, out.len, in.data, in.len);
 		judge(c, &r);
 		/* wherever it went from there is a state as well */
 		save(c, &out);
-		if (certifier_restore(out.data, out.len, &again) != ND_OK)
-			abort();
+		MUST(certifier_restore(out.data, out.len, &again) == ND_OK);
 		save(again, &in);
-		if (out.len != in.len || memcmp(out.data, in.data, in.len) != 0)
-			abort();
+		MUST_EQUAL(out.data, out.len, in.data, in.len);
 		certifier_destroy(again);
 		certifier_destroy(c);
 	}

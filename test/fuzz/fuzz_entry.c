@@ -1,12 +1,9 @@
 /*
  * fuzz_entry.c: any bytes through entry_decode(): no read past the end, and what is accepted encodes to the same bytes.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../../src/core/wire/entry.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -31,11 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	status = h.n_reads > 0
 		? entry_encode_txn(&buf, h.flags, h.txn, h.base, keys, h.n_keys, h.read_base, reads, h.n_reads, chunks, h.n_chunks)
 		: entry_encode_header(&buf, h.kind, h.flags, h.txn, h.base, keys, h.n_keys, chunks, h.n_chunks);
-	if (status != ND_OK)
-		abort();
+	MUST(status == ND_OK);
 	nd_buf_bytes(&buf, h.body, h.body_len);
-	if (buf.len != size || memcmp(buf.data, data, size) != 0)
-		abort();
+	MUST_EQUAL(buf.data, buf.len, data, size);
 	nd_buf_free(&buf);
 	free(keys);
 	free(reads);

@@ -1,16 +1,15 @@
 /*
- * fuzz_store_recover.c: whatever stands in the segment files, store_open() ends with a status, and what it accepts can be used.
+ * fuzz_store_recover.c: whatever stands in the segment files, store_open() ends with a status, and what it accepts can be used. A walk comes to
+ * an end, and store_read_position() reads the entries that the walk saw, and nothing else at their places.
  *
  * Input: segment files one after the other: u8 number, u16 length in units of 64 bytes, bytes. Checksums would stop every input at the
  * door, so they are made right first. Numbers from 128 on (less 128): the bytes are a recipe instead, batches { u8 part and last flag, u8 flush,
  * u8 records }, each record { u8 kind, u8 group, u8 index, u8 term, u8 aux, u8 length, payload }, from which a well-formed file is made.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "../../src/store/store_format.h"
+#include "../../src/store/store_walk.h"
 #include "../sim/memvfs.h"
+
+#include "fuzz.h"
 
 #define DIR "log"
 #define FILE_BYTES_MAX (64 * 1024)
@@ -112,7 +111,42 @@ static void use(Store *s)
 	nd_buf_free(&buf);
 }
 
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+static void look_at_entry(MemVfs *m, const StoreWalkItem *item)
+{
+	const StoreRecord *r = &item->record;
+	StorePosition at = {item->segment, item->offset, STORE_RECORD_HEADER + r->payload_len};
+	NdBuf		payload;
+
+	nd_buf_init(&payload);
+	if (r->kind == STORE_ENTRY)
+	{
+		MUST(store_read_position(memvfs_vfs(m), DIR, at, r->group, r->index, r->term, &payload) == ND_OK);
+		MUST_EQUAL(payload.data, payload.len, item->payload, r->payload_len);
+	}
+	MUST(store_read_position(memvfs_vfs(m), DIR, at, r->group, r->index + 1, r->term, &payload) != ND_OK);
+	at.offset += 8;
+	MUST(store_read_position(memvfs_vfs(m), DIR, at, r->group, r->index, r->term, &payload) != ND_OK);
+	nd_buf_free(&payload);
+}
+
+static void walk(MemVfs *m)
+{
+	static StoreWalkItem item;
+	StoreWalk  *w;
+
+	if (store_walk_open(memvfs_vfs(m), DIR, 0, UINT64_MAX, &w) != ND_OK)
+		return;
+	for (uint32_t steps = 0;; steps++)
+	{
+		MUST(steps < 100000);
+		MUST(store_walk_next(w, &item) == ND_OK);
+		if (item.kind == STORE_WALK_END)
+			break;
+		if (item.kind == STORE_WALK_RECORD)
+			look_at_entry(m, &item);
+	}
+	store_walk_close(w);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -150,12 +184,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		data += 3 + have;
 		size -= 3 + have;
 	}
+	walk(m);
 	for (int again = 0; again < 2; again++)
 		if (store_open(memvfs_vfs(m), &config, &s, error, sizeof(error)) == ND_OK)
 		{
 			use(s);
 			store_close(s);
 			memvfs_crash(m, size);
+			walk(m);
 		}
 	memvfs_destroy(m);
 	return 0;

@@ -340,7 +340,9 @@ static void test_bad_items(void **state)
 {
 	NdBlob	   *payload = nd_blob_new("x", 1);
 	RaftEntry	entry = {.index = 1, .term = 1, .kind = (RaftEntryKind) 9, .payload = payload};
+	RaftConfiguration *nobody = nd_zalloc(sizeof(*nobody));	/* a member without an id */
 	RaftMessage bad[] = {
+		{.type = RAFT_MSG_SNAPSHOT, .configuration = nobody},
 		{.type = (RaftMessageType) 99},
 		{.type = (RaftMessageType) 0},
 		{.type = RAFT_MSG_VOTE, .n_entries = 1, .entries = &entry},
@@ -354,7 +356,8 @@ static void test_bad_items(void **state)
 
 	(void) state;
 	nd_buf_init(&buf);
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]) + 2; i++)
+	nobody->n = 1;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]) + 4; i++)
 	{
 		nd_buf_reset(&buf);
 		fill(&buf);
@@ -362,6 +365,10 @@ static void test_bad_items(void **state)
 			wire_put_raft(&buf, &bad[i]);
 		else if (i == sizeof(bad) / sizeof(bad[0]))
 			wire_put_proposal(&buf, &empty);
+		else if (i == sizeof(bad) / sizeof(bad[0]) + 1)
+			wire_put_members(&buf, &(WireMembers) {.index = 1, .configuration = nobody});
+		else if (i == sizeof(bad) / sizeof(bad[0]) + 2)
+			wire_put_snapshot_offer(&buf, &(WireSnapshotOffer) {1, 2, 5, 3, 6, 7, 100, nobody});
 		else
 			wire_put_answer(&buf, &odd);
 		assert_int_equal(decode(buf.data, buf.len, &s), ND_INVALID);
@@ -369,6 +376,7 @@ static void test_bad_items(void **state)
 	}
 	nd_buf_free(&buf);
 	nd_blob_unref(payload);
+	nd_free(nobody);
 }
 
 static void test_garbage(void **state)

@@ -156,7 +156,7 @@ typedef struct WireSink
 	void		(*snapshot_ack)(void *ctx, const WireSnapshotAck *a);
 } WireSink;
 
-/* ND_INVALID: nothing was handed out. ND_NOMEM: perhaps a part, as if the rest were lost. */
+/* ND_INVALID, ND_VERSION (a configuration of a newer version): nothing was handed out. ND_NOMEM: perhaps a part, as if the rest were lost. */
 NdStatus	wire_decode(const uint8_t *data, size_t len, NdNodeId from, NdNodeId to, const WireSink *sink);
 
 /* ---- joining ---- */

@@ -4,7 +4,7 @@
  * What it owns: nothing; bytes in, items out.
  *
  * Invariants:
- * 1. A frame is checked as a whole (wire__check) before the first item is handed out: a malformed item never follows good ones into the core.
+ * 1. A frame is checked as a whole (check_frame) before the first item is handed out: a malformed item never follows good ones into the core.
  * 2. Entries of an APPEND are consecutive, so their indexes are not sent: the decoder counts from the message's index, and refuses an overflow.
  */
 #include "wire_internal.h"
@@ -219,33 +219,43 @@ void wire_put_members(NdBuf *buf, const WireMembers *m)
 
 /* ---- decoding ---- */
 
-static bool check_raft(const Nodedb__RaftMsg *m)
+NdStatus wire__check_configuration(const ProtobufCBinaryData *bytes)
+{
+	RaftConfiguration c;
+
+	return raft_configuration_decode(bytes->data, bytes->len, &c);
+}
+
+static NdStatus check_raft(const Nodedb__RaftMsg *m)
 {
 	if (m->type < RAFT_MSG_PREVOTE || m->type > RAFT_MSG_READ_INDEX_REPLY ||
 		m->type == RAFT_MSG_HEARTBEAT || m->type == RAFT_MSG_HEARTBEAT_REPLY)
-		return false;
+		return ND_INVALID;
 	if (m->n_entries > 0 && (m->type != RAFT_MSG_APPEND || m->index > UINT64_MAX - m->n_entries))
-		return false;
+		return ND_INVALID;
 	if (m->configuration.len > 0 && m->type != RAFT_MSG_SNAPSHOT)
-		return false;
+		return ND_INVALID;
 	for (size_t i = 0; i < m->n_entries; i++)
 		if (m->entries[i]->kind > RAFT_ENTRY_CONFIG || m->entries[i]->payload.len > UINT32_MAX)
-			return false;
-	return true;
+			return ND_INVALID;
+	return m->configuration.len > 0 ? wire__check_configuration(&m->configuration) : ND_OK;
 }
 
-static bool check_frame(const Nodedb__Frame *f)
+static NdStatus check_frame(const Nodedb__Frame *f)
 {
-	for (size_t i = 0; i < f->n_raft; i++)
-		if (!check_raft(f->raft[i]))
-			return false;
+	NdStatus	status = ND_OK;
+
 	for (size_t i = 0; i < f->n_proposals; i++)
 		if (f->proposals[i]->entry.len == 0)
-			return false;
+			return ND_INVALID;
 	for (size_t i = 0; i < f->n_answers; i++)
 		if (f->answers[i]->kind > WIRE_REFUSED)
-			return false;
-	return wire__check_snapshots(f);
+			return ND_INVALID;
+	for (size_t i = 0; status == ND_OK && i < f->n_raft; i++)
+		status = check_raft(f->raft[i]);
+	for (size_t i = 0; status == ND_OK && i < f->n_members; i++)
+		status = wire__check_configuration(&f->members[i]->configuration);
+	return status == ND_OK ? wire__check_snapshots(f) : status;
 }
 
 static NdStatus hand_raft(const Nodedb__RaftMsg *msg, NdNodeId from, NdNodeId to, const WireSink *sink)
@@ -352,14 +362,13 @@ static void hand_small(const Nodedb__Frame *f, const WireSink *sink)
 NdStatus wire_decode(const uint8_t *data, size_t len, NdNodeId from, NdNodeId to, const WireSink *sink)
 {
 	Nodedb__Frame *f = nodedb__frame__unpack(&wire__allocator, len, data);
-	NdStatus	status = ND_OK;
+	NdStatus	status;
 
 	/* protobuf-c does not tell bad bytes from no memory; both mean a lost frame. */
 	if (f == NULL)
 		return ND_INVALID;
-	if (!check_frame(f))
-		status = ND_INVALID;
-	else
+	status = check_frame(f);
+	if (status == ND_OK)
 	{
 		/* Raft messages first: a stream keeps the order in which a leader appends and then heartbeats with a higher commit. */
 		for (size_t i = 0; status == ND_OK && i < f->n_raft; i++)

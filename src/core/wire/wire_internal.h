@@ -13,8 +13,11 @@ extern ProtobufCAllocator wire__allocator;
 
 void		wire__pack(NdBuf *out, const ProtobufCMessage *m);
 
+/* wire_frame.c: ND_OK, ND_INVALID, ND_VERSION */
+NdStatus	wire__check_configuration(const ProtobufCBinaryData *bytes);
+
 /* wire_snapshot.c, for wire_decode() */
-bool		wire__check_snapshots(const Nodedb__Frame *f);
+NdStatus	wire__check_snapshots(const Nodedb__Frame *f);
 NdStatus	wire__hand_snapshots(const Nodedb__Frame *f, const WireSink *sink);
 
 #endif

@@ -89,22 +89,23 @@ static bool check_offer(const Nodedb__SnapshotOffer *o)
 		o->configuration.len > 0 && o->checksum == offer_checksum(o);
 }
 
-bool wire__check_snapshots(const Nodedb__Frame *f)
+NdStatus wire__check_snapshots(const Nodedb__Frame *f)
 {
-	for (size_t i = 0; i < f->n_snapshot_offers; i++)
-		if (!check_offer(f->snapshot_offers[i]))
-			return false;
+	NdStatus	status = ND_OK;
+
 	for (size_t i = 0; i < f->n_snapshot_chunks; i++)
 	{
 		const Nodedb__SnapshotChunk *c = f->snapshot_chunks[i];
 
 		if (c->data.len > WIRE_SNAPSHOT_CHUNK_MAX || (c->data.len == 0 && !c->last) || c->offset > UINT64_MAX - WIRE_SNAPSHOT_CHUNK_MAX)
-			return false;
+			return ND_INVALID;
 	}
 	for (size_t i = 0; i < f->n_snapshot_acks; i++)
 		if (f->snapshot_acks[i]->kind > WIRE_SNAPSHOT_REFUSED)
-			return false;
-	return true;
+			return ND_INVALID;
+	for (size_t i = 0; status == ND_OK && i < f->n_snapshot_offers; i++)
+		status = check_offer(f->snapshot_offers[i]) ? wire__check_configuration(&f->snapshot_offers[i]->configuration) : ND_INVALID;
+	return status;
 }
 
 static NdStatus hand_offer(const Nodedb__SnapshotOffer *o, const WireSink *sink)

@@ -1,0 +1,135 @@
+/*
+ * fuzz_certifier.c: a list of entries through a certifier, and through a second one that is saved and restored wherever the input says so: both
+ * give the same verdicts, answer the same questions, and have the same bytes at the end.
+ *
+ * Input: u8 keys_max, u8 ids_max (both above 16), then steps: u8 what; 0: restore; else an entry made of small numbers, so that every rule meets every other one.
+ */
+#include "../../src/core/certifier/certifier.h"
+
+#include "fuzz.h"
+
+#define KEYS_MAX 8
+#define GAP_EVERY 7				/* the log's own entries leave gaps */
+
+static const uint8_t modes[] = {KEY_ROW_SHARE_KEY, KEY_ROW_SHARE, KEY_ROW_NO_KEY_UPDATE, KEY_ROW_UPDATE, KEY_REL_ACCESS_SHARE, KEY_REL_ROW_SHARE,
+	KEY_REL_ROW_EXCLUSIVE, KEY_REL_SHARE_UPDATE_EXCLUSIVE, KEY_REL_SHARE, KEY_REL_SHARE_ROW_EXCLUSIVE, KEY_REL_EXCLUSIVE, KEY_REL_ACCESS_EXCLUSIVE};
+
+static uint32_t make_keys(NdReader *r, EntryKey *keys)
+{
+	uint32_t	n = nd_read_u8(r) % (KEYS_MAX + 1);
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		keys[i].hash = nd_read_u8(r) % 32;
+		keys[i].mode = modes[nd_read_u8(r) % sizeof(modes)];
+	}
+	return n;
+}
+
+/* False: the input is at its end. A TXN may name a chunk that is none, and a base at or above the entry: both have an answer. */
+static bool make_entry(NdReader *r, uint64_t index, uint8_t what, NdBuf *out)
+{
+	static const EntryKind kinds[] = {ENTRY_TXN, ENTRY_TXN, ENTRY_TXN, ENTRY_RESERVE, ENTRY_CHUNK, ENTRY_CANCEL};
+	EntryKind	kind = kinds[what % 6];
+	uint8_t		who = nd_read_u8(r);
+	uint8_t		numbers = nd_read_u8(r);
+	TxnId		txn = {1 + who % 3, 1 + who / 3 % 3, 1 + numbers % 8};
+	uint64_t	age = nd_read_u8(r);
+	uint64_t	base = age < index ? index - age : index + age;
+	EntryKey	keys[KEYS_MAX];
+	EntryKey	reads[KEYS_MAX];
+	uint32_t	n_keys = make_keys(r, keys);
+	uint64_t	chunk = index > 2 ? index - 1 - numbers % 2 : 0;
+	uint32_t	n_chunks = kind == ENTRY_TXN && numbers >= 128 && chunk > 0;
+
+	nd_buf_reset(out);
+	if (what % 6 == 0)
+	{
+		uint32_t	n_reads = make_keys(r, reads);
+		uint64_t	read_base = base - nd_read_u8(r) % (base + 1);
+
+		return !r->failed && entry_encode_txn(out, 0, txn, base, keys, n_keys, read_base, reads, n_reads, &chunk, n_chunks) == ND_OK;
+	}
+	return !r->failed && entry_encode_header(out, kind, kind == ENTRY_RESERVE ? numbers / 8 : 0, txn, base, keys, n_keys, &chunk, n_chunks) == ND_OK;
+}
+
+static void same(const Certifier *a, const Certifier *b, TxnId txn)
+{
+	CertifierOwner owners[2][4];
+	uint64_t	index[2] = {0, 0};
+	VerdictKind kind[2] = {0, 0};
+	bool		found = certifier_lookup(a, txn, &index[0], &kind[0]);
+	uint32_t	n = certifier_owners(a, 0, owners[0], 4);
+
+	MUST(found == certifier_lookup(b, txn, &index[1], &kind[1]) && index[0] == index[1] && kind[0] == kind[1]);
+	MUST(n == certifier_owners(b, 0, owners[1], 4));
+	for (uint32_t i = 0; i < n && i < 4; i++)
+		MUST(txnid_compare(owners[0][i].txn, owners[1][i].txn) == 0 && owners[0][i].index == owners[1][i].index);
+	MUST(certifier_checksum(a) == certifier_checksum(b));
+	MUST(certifier_window_start(a) == certifier_window_start(b));
+	MUST(certifier_open_chunk_floor(a) == certifier_open_chunk_floor(b));
+	MUST(certifier_last_index(a) == certifier_last_index(b));
+	MUST(certifier_last_commit(a) == certifier_last_commit(b));
+}
+
+static Certifier *restored(Certifier *c, NdBuf *bytes)
+{
+	Certifier  *again;
+
+	nd_buf_reset(bytes);
+	MUST(certifier_save(c, bytes) == ND_OK);
+	MUST(certifier_restore(bytes->data, bytes->len, &again) == ND_OK);
+	certifier_destroy(c);
+	return again;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	NdReader	r;
+	NdBuf		entry;
+	NdBuf		a_bytes;
+	NdBuf		b_bytes;
+	CertifierLimits limits;
+	Certifier  *a;
+	Certifier  *b;
+	uint64_t	index = 1;
+
+	nd_reader_init(&r, data, size);
+	limits.keys_max = 16 + nd_read_u8(&r);
+	limits.ids_max = 16 + nd_read_u8(&r) % 64;
+	MUST(certifier_create(limits, &a) == ND_OK && certifier_create(limits, &b) == ND_OK);
+	nd_buf_init(&entry);
+	nd_buf_init(&a_bytes);
+	nd_buf_init(&b_bytes);
+	for (uint8_t what = nd_read_u8(&r); !r.failed; what = nd_read_u8(&r))
+	{
+		EntryHeader h;
+		Verdict		v[2];
+
+		if (what == 0)
+		{
+			b = restored(b, &b_bytes);
+			continue;
+		}
+		if (!make_entry(&r, index, what, &entry))
+			continue;
+		MUST(entry_decode(entry.data, entry.len, &h) == ND_OK);
+		memset(v, 0, sizeof(v));
+		MUST(certifier_certify(a, index, &h, &v[0]) == ND_OK && certifier_certify(b, index, &h, &v[1]) == ND_OK);
+		MUST(v[0].kind == v[1].kind && v[0].key == v[1].key && v[0].by_index == v[1].by_index && v[0].first == v[1].first);
+		MUST(txnid_compare(v[0].by_txn, v[1].by_txn) == 0);
+		MUST(v[0].kind != VERDICT_COMMIT || h.base < index);
+		same(a, b, h.txn);
+		index += 1 + (index % GAP_EVERY == 0);
+	}
+	MUST(certifier_save(a, &a_bytes) == ND_OK);
+	nd_buf_reset(&b_bytes);
+	MUST(certifier_save(b, &b_bytes) == ND_OK);
+	MUST_EQUAL(a_bytes.data, a_bytes.len, b_bytes.data, b_bytes.len);
+	certifier_destroy(a);
+	certifier_destroy(b);
+	nd_buf_free(&entry);
+	nd_buf_free(&a_bytes);
+	nd_buf_free(&b_bytes);
+	return 0;
+}
