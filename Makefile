@@ -172,7 +172,8 @@ TRANSPORT_BIN := $(patsubst %.c,$(B)/san/%,$(wildcard test/transport/test_*.c))
 TRACE_BIN     := $(if $(wildcard test/trace/trace.c),$(B)/san/test/trace/trace)
 SIM_SRC       := $(filter-out test/sim/memvfs%,$(wildcard test/sim/*.c))
 SIM_BIN       := $(if $(SIM_SRC),$(B)/obj/sim)
-MUT_BIN       := $(if $(SIM_SRC),$(B)/mut/sim)
+MUT_BIN       := $(if $(SIM_SRC),$(B)/mut/sim $(B)/mut/test/trace/trace $(addprefix $(B)/mut/test/unit/,test_store test_store_faults \
+	test_store_random test_store_scrub test_raft test_raft_traps test_raft_members test_raft_random test_node test_node_member test_node_snapshot test_certifier))
 FUZZ_BIN      := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 REPLAY_BIN    := $(patsubst %.c,$(B)/san/%,$(wildcard test/fuzz/fuzz_*.c))
 BENCH_BIN     := $(patsubst test/bench/%.c,$(B)/obj/%,$(wildcard test/bench/bench_*.c))
@@ -182,6 +183,14 @@ BENCH_BIN     := $(patsubst test/bench/%.c,$(B)/obj/%,$(wildcard test/bench/benc
 $(B)/san/test/unit/test_%: $(B)/san/test/unit/test_%.o $$(call objects,san,$$(wildcard test/unit/$$(firstword $$(subst _, ,$$*))_kit.c)) \
 	$(B)/san/libtest.a $(B)/san/libnodedb.a
 	$(say)gcc $(FLAGS_san) -o $@ $^ -lcmocka $(CORE_LIBS)
+
+# the same with planted bugs, for the mutation gate: MUTANT=NAME build/mut/test/unit/test_x
+$(B)/mut/test/unit/test_%: $(B)/mut/test/unit/test_%.o $$(call objects,mut,$$(wildcard test/unit/$$(firstword $$(subst _, ,$$*))_kit.c)) \
+	$(B)/mut/test/unit/mutant_env.o $(B)/mut/libtest.a $(B)/mut/libnodedb.a
+	$(say)gcc -o $@ $^ -lcmocka $(CORE_LIBS)
+
+$(B)/mut/test/trace/trace: $(call objects,mut,$(wildcard test/trace/*.c)) $(B)/mut/test/unit/mutant_env.o $(B)/mut/libtest.a $(B)/mut/libnodedb.a
+	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
 $(B)/san/test/transport/test_%: $(B)/san/test/transport/test_%.o $(call objects,san,$(GRPC_SRC)) $(B)/san/libtest.a $(B)/san/libnodedb.a
 	$(say)gcc $(FLAGS_san) -o $@ $^ -lcmocka $(GRPC_LIBS) $(CORE_LIBS)

@@ -117,7 +117,7 @@ void node__store_checkpoint(NodeGroup *g)
 {
 	NdStatus	status;
 
-	if (g->candidate_index == 0 || g->applied_durable < g->candidate_index || g->node->failed != ND_OK)
+	if (g->candidate_index == 0 || (g->applied_durable < g->candidate_index && !MUTANT(NODE_CHECKPOINT_ABOVE_TABLES)) || g->node->failed != ND_OK)
 		return;
 	status = store_checkpoint(g->node->store, g->id, g->candidate_index, g->candidate.data, g->candidate.len);
 	if (status == ND_IO || status == ND_DAMAGED)
@@ -192,7 +192,7 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 		 * It will be delivered, however late: from now on its deadline must not answer it a second time. CANCELs are proposed for ids of others
 		 * and of earlier lives as well.
 		 */
-		if (status == ND_OK && (d->local || d->header.kind == ENTRY_CANCEL))
+		if (status == ND_OK && (d->local || d->header.kind == ENTRY_CANCEL) && !MUTANT(NODE_ANSWER_TWICE))
 			node__answered(g, &d->header);
 	}
 	return status;

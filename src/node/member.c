@@ -164,7 +164,7 @@ NdStatus node_add_member(Node *n, const NodeMember *m)
 		if (other.node == m->node || strcmp(other.name, m->name) == 0 || strcmp(other.address, m->address) == 0)
 			return ND_INVALID;
 	}
-	if (m->node <= n->highest_seen || (n->has_meta && m->node <= n->meta.highest_node))
+	if ((m->node <= n->highest_seen && !MUTANT(NODE_REUSE_ID)) || (n->has_meta && m->node <= n->meta.highest_node))
 		return ND_INVALID;
 	if (next->n == RAFT_MEMBERS_MAX)
 		return ND_TOOBIG;
@@ -255,7 +255,7 @@ static bool must_go(const NodeGroup *g, const RaftMember *m)
 	const Node *n = g->node;
 
 	return will_go(g, m) &&
-		(g->id != ND_GROUP_META || (n->has_meta && n->meta.highest_node >= m->node && gone_from_data_groups(n, m->node)));
+		(g->id != ND_GROUP_META || MUTANT(NODE_LEAVE_META_FIRST) || (n->has_meta && n->meta.highest_node >= m->node && gone_from_data_groups(n, m->node)));
 }
 
 /*

@@ -70,7 +70,11 @@ bool node__flush_poll(Node *n)
 		return false;
 	n->flushing = false;
 	for (uint32_t i = 0; i < n->n_groups; i++)
+	{
 		release_mark(&n->groups[i], &n->groups[i].flight);
+		if (MUTANT(NODE_RELEASE_GATHER))
+			release_mark(&n->groups[i], &n->groups[i].gather);
+	}
 	node__release_peers(n, false);
 	return true;
 }
@@ -127,7 +131,7 @@ static NdStatus persist(NodeGroup *g)
 			/* Also the flush under way: entries that are cut and come back with the same index and term are durable with their own flush only. */
 			if (g->gather.index >= u->truncate_from)
 				g->gather.index = g->gather.term = 0;
-			if (g->flight.index >= u->truncate_from)
+			if (g->flight.index >= u->truncate_from && !MUTANT(NODE_STALE_FLUSH_MARK))
 				g->flight.index = g->flight.term = 0;
 			if (g->owed.index >= u->truncate_from)
 				g->owed.index = g->owed.term = 0;

@@ -100,7 +100,7 @@ static void fail_chain(Pending *p, NdStatus reason)
 		Node	   *n = p->group->node;
 
 		if (!p->internal)
-			n->callbacks.proposal_failed(n->callbacks.ctx, p->group->id, p->txn, p->kind, p->ever_sent ? NODE_UNKNOWN : NODE_NOT_SENT, reason);
+			n->callbacks.proposal_failed(n->callbacks.ctx, p->group->id, p->txn, p->kind, p->ever_sent && !MUTANT(NODE_LATE_NOT_SENT) ? NODE_UNKNOWN : NODE_NOT_SENT, reason);
 		free_pending(p);
 		p = next;
 	}

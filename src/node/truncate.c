@@ -76,6 +76,8 @@ uint64_t node__chunk_floor(NodeGroup *g)
 	uint64_t	open = certifier_open_chunk_floor(g->certifier);
 	uint64_t	certified = chunks_certified(g);
 
+	if (MUTANT(NODE_TRUNCATE_CHUNKS))
+		return 0;
 	return open > 0 && certified > 0 ? min64(open, certified) : open + certified;
 }
 
@@ -112,7 +114,7 @@ static uint64_t members_have(NodeGroup *g, const RaftConfiguration *c)
 static uint64_t dispensable(NodeGroup *g)
 {
 	const RaftConfiguration *c = raft_configuration(g->raft);
-	uint64_t	limit = min64(min64(g->applied_durable, g->checkpoint), g->delivered);
+	uint64_t	limit = MUTANT(NODE_TRUNCATE_NEEDED) ? g->delivered : min64(min64(g->applied_durable, g->checkpoint), g->delivered);
 	uint64_t	chunk = node__chunk_floor(g);
 
 	if (chunk > 0)

@@ -9,6 +9,8 @@
  */
 #include "store_internal.h"
 
+#include "../core/base/mutant.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -72,7 +74,7 @@ static bool needed(const Store *s, const StoreSegment *segment, uint64_t from, u
 
 static NdStatus lost(Store *s, const StoreSegment *segment, uint64_t from, uint64_t to, NdStatus why, const char *what)
 {
-	if (needed(s, segment, from, to))
+	if (needed(s, segment, from, to) && !MUTANT(STORE_SCRUB_SHRUGS))
 		return store__damaged(s, segment->number, from, why, what);
 	say(s, segment->number, from, what);
 	return ND_OK;
@@ -154,7 +156,7 @@ static NdStatus verify_sector(Store *s, const StoreSegment *segment, const uint8
 
 		if (!next_header(c, segment, p, &c->batch))
 		{
-			if (!c->seeking)
+			if (!c->seeking && !MUTANT(STORE_SCRUB_STOPS))
 				c->lost_from = c->offset;
 			c->seeking = true;
 			return ND_OK;
@@ -175,7 +177,7 @@ static NdStatus verify_sector(Store *s, const StoreSegment *segment, const uint8
 		return ND_OK;
 	n = c->batch_at;
 	c->batch_at = 0;
-	if (nd_checksum_end(c->sum) == c->batch.body_checksum)
+	if (nd_checksum_end(c->sum) == c->batch.body_checksum || MUTANT(STORE_SCRUB_NO_SUM))
 		return ND_OK;
 	return lost(s, segment, n, c->offset + STORE_SECTOR, ND_DAMAGED, "damaged batch");
 }

@@ -7,6 +7,8 @@
  */
 #include "store_internal.h"
 
+#include "../core/base/mutant.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -178,7 +180,7 @@ static NdStatus prepare_file(Store *s, uint64_t number, const char *tmp, bool fr
 	if (st == ND_OK)
 		st = ops->write(s->vfs, f, 0, bytes, sizeof(bytes));
 	/* a failed sync is never about space, whatever it says: nobody knows what is on the disk now */
-	if (st == ND_OK && ops->sync(s->vfs, f) != ND_OK)
+	if (st == ND_OK && !MUTANT(STORE_NAME_FIRST) && ops->sync(s->vfs, f) != ND_OK)
 		st = ND_IO;
 	if (st == ND_OK)
 		st = ops->rename(s->vfs, tmp, path);
@@ -321,7 +323,8 @@ void store__segment_maintain(Store *s)
 		StoreSegment *next = s->segments[k + 1];
 
 		/* invariant c */
-		if (segment->live > 0 || segment->free_seq > s->durable_seq || next->first_seq > s->durable_seq || segment_busy(s, segment))
+		if ((segment->live > 0 && !MUTANT(STORE_RECYCLE_LIVE)) || (segment->free_seq > s->durable_seq && !MUTANT(STORE_FREE_EARLY)) ||
+			(next->first_seq > s->durable_seq && !MUTANT(STORE_SUCCESSOR_UNDURABLE)) || segment_busy(s, segment))
 			k++;
 		else if (store__spares(s) < STORE_SPARES && segment->bytes == s->segment_bytes)
 		{

@@ -170,7 +170,8 @@ static void states_emit(Store *s)
 		memcpy(&r.payload_len, p, 4);
 		if (MUTANT(STORE_DROP_HARD_STATE))
 			memset(s->scratch.data + (p - s->scratch.data) + 4 + 32, 0, 20);
-		store__emit(s, &r, p + 4);
+		if (!MUTANT(STORE_STATE_NOT_REWRITTEN))
+			store__emit(s, &r, p + 4);
 		p += 4 + r.payload_len;
 	}
 }
@@ -569,7 +570,7 @@ NdStatus store__begin(Store *s)
 	part = &s->gathering.v[0];
 	part_seal(part, 0, true, s->gather_seq);
 	st = store__segment_open(s, part->segment, &f);
-	if (st == ND_OK)
+	if (st == ND_OK && !MUTANT(STORE_NO_BEGIN))
 		st = s->vfs->ops->write(s->vfs, f, part->offset, part->data, store__round_up(part->len, STORE_SECTOR));
 	if (st == ND_OK)
 		st = s->vfs->ops->sync(s->vfs, f);

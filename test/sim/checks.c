@@ -647,12 +647,25 @@ static void check_append_reply(Host *h, const RaftMessage *m)
 				 h->id, m->group, m->index, term);
 }
 
+/* One message to one peer is bounded: a single entry may be larger, several may not. */
+static void check_append(Host *h, const RaftMessage *m)
+{
+	uint64_t	bytes = 0;
+
+	for (uint32_t i = 0; i < m->n_entries; i++)
+		bytes += m->entries[i].payload ? m->entries[i].payload->len : 0;
+	if (m->n_entries > 1 && bytes > h->sim->o.node.append_bytes_max)
+		sim_fail(h->sim, "boundedness", "node %u group %u sends %u entries of %" PRIu64 " bytes in one message", h->id, m->group, m->n_entries, bytes);
+}
+
 static void sent_raft(void *ctx, const RaftMessage *m)
 {
 	Sent	   *sent = ctx;
 
 	if (m->group > sent->h->sim->o.data_groups)
 		sim_fail(sent->h->sim, "groups", "node %u sends a message of group %u", sent->h->id, m->group);
+	else if (m->type == RAFT_MSG_APPEND)
+		check_append(sent->h, m);
 	else if (m->type == RAFT_MSG_VOTE)
 		check_vote(sent->h, m->group, m->term, sent->h->id);
 	else if (m->type == RAFT_MSG_VOTE_REPLY && !m->reject)

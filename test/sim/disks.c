@@ -140,15 +140,19 @@ static bool exists(Host *h, uint64_t segment)
 	return memvfs_inode(h->disk, path) != 0;
 }
 
-/* What was injured in files that are gone concerns nobody any more. */
+/* What was injured in files that are gone for good concerns nobody any more. */
 static void forget_gone(Host *h)
 {
 	for (uint32_t i = h->n_injuries; i-- > 0;)
-		if (!exists(h, h->injuries[i].segment))
-		{
-			memvfs_mend(h->disk, h->injuries[i].inode);
-			h->injuries[i] = h->injuries[--h->n_injuries];
-		}
+	{
+		char		path[64];
+
+		path_of(h, h->injuries[i].segment, path);
+		if (!memvfs_gone(h->disk, path))
+			continue;
+		memvfs_mend(h->disk, h->injuries[i].inode);
+		h->injuries[i] = h->injuries[--h->n_injuries];
+	}
 }
 
 void disks_opened(Host *h)
@@ -161,7 +165,7 @@ void disks_opened(Host *h)
 		Injury	   *injury = &h->injuries[i];
 
 		/* Behind the last segment of an unbroken row its small state is repeated: then only live entries count, and recovery counts those. */
-		if (exists(h, injury->segment + 1))
+		if (exists(h, injury->segment) && exists(h, injury->segment + 1))
 			sim_fail(h->sim, "damage unseen", "node %u opens its store over damage (kind %d) in segment %" PRIu64 " at %" PRIu64, h->id, injury->kind,
 					 injury->segment, injury->offset);
 		injury->life = h->life;
@@ -178,7 +182,7 @@ void disks_look(Host *h)
 	forget_gone(h);
 	store_status(h->store, &status);
 	for (uint32_t i = 0; i < h->n_injuries; i++)
-		if (h->injuries[i].life == h->life && status.scrub_rounds >= h->injuries[i].rounds + 2 && status.damages == h->injuries[i].damages)
+		if (h->injuries[i].life == h->life && exists(h, h->injuries[i].segment) && status.scrub_rounds >= h->injuries[i].rounds + 2 && status.damages == h->injuries[i].damages)
 			sim_fail(h->sim, "scrub", "node %u has scrubbed its log twice since segment %" PRIu64 " was damaged (kind %d) at %" PRIu64 ", and found nothing",
 					 h->id, h->injuries[i].segment, h->injuries[i].kind, h->injuries[i].offset);
 }

@@ -878,6 +878,11 @@ uint64_t memvfs_inode(const MemVfs *m, const char *path)
 	return k < 0 ? 0 : m->names.v[k].inode->number;
 }
 
+bool memvfs_gone(const MemVfs *m, const char *path)
+{
+	return name_find(&m->names, path) < 0 && name_find(&m->durable, path) < 0;
+}
+
 const uint8_t *memvfs_bytes(const MemVfs *m, const char *path, uint64_t *len)
 {
 	int			k = name_find(&m->names, path);

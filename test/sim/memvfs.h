@@ -56,6 +56,7 @@ bool		memvfs_flip(MemVfs *m, const char *path, uint64_t offset, uint8_t mask);
 bool		memvfs_unreadable(MemVfs *m, const char *path, uint64_t offset, uint64_t len);
 void		memvfs_mend(MemVfs *m, uint64_t inode);	/* of memvfs_inode(); 0: all files */
 uint64_t	memvfs_inode(const MemVfs *m, const char *path);	/* 0: no such file */
+bool		memvfs_gone(const MemVfs *m, const char *path);	/* and no crash brings it back */
 uint64_t	memvfs_used(const MemVfs *m);	/* bytes of all files */
 /* Contents of a file as reads see it; NULL when missing. Valid until the next change. */
 const uint8_t *memvfs_bytes(const MemVfs *m, const char *path, uint64_t *len);

@@ -128,9 +128,6 @@ Kit *kit_new(uint32_t n_data_groups)
 	Kit		   *k = calloc(1, sizeof(*k));
 
 	assert_non_null(k);
-	/* A build with planted bugs (-DND_MUTANTS): ND_MUTANT=NODE_LOSE_BUSY must make these tests fail. */
-	if (getenv("ND_MUTANT") != NULL)
-		nd_mutant = nd_mutant_by_name(getenv("ND_MUTANT"));
 	k->hub = loopback_hub_create();
 	assert_non_null(k->hub);
 	k->n_groups = n_data_groups;

@@ -5,15 +5,10 @@
 
 #include <stdlib.h>
 
-#include "../../src/core/base/mutant.h"
-
 void kit_init(Kit *k)
 {
 	memset(k, 0, sizeof(*k));
 	k->m = memvfs_create();
-	/* in a build with planted bugs: MUTANT=STORE_FORGET_SUFFIX test_store_random must fail */
-	if (getenv("MUTANT") != NULL)
-		nd_mutant = nd_mutant_by_name(getenv("MUTANT"));
 	k->config = (StoreConfig) {.dir = KIT_DIR, .cluster_id = 77, .node = 3, .segment_bytes = KIT_SEGMENT, .cache_bytes = 4096,
 		.record_bytes_max = 8192};
 }

@@ -622,6 +622,7 @@ int main(int argc, char **argv)
 		T(test_no_event_during_an_update),
 	};
 
-	nd_mutant = argc > 1 ? nd_mutant_by_name(argv[1]) : MUTANT_NONE;
+	if (argc > 1)
+		nd_mutant = nd_mutant_by_name(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -480,6 +480,7 @@ int main(int argc, char **argv)
 		T(test_read_is_lost_with_the_leader), T(test_deposed_leader_answers_no_read), T(test_read_of_a_lone_voter),
 	};
 
-	nd_mutant = argc > 1 ? nd_mutant_by_name(argv[1]) : MUTANT_NONE;
+	if (argc > 1)
+		nd_mutant = nd_mutant_by_name(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -300,6 +300,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_vote_survives_a_crash, setup, teardown),
 	};
 
-	nd_mutant = argc > 1 ? nd_mutant_by_name(argv[1]) : MUTANT_NONE;
+	if (argc > 1)
+		nd_mutant = nd_mutant_by_name(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

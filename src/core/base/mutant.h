@@ -26,6 +26,15 @@
 	X(NODE_SNAPSHOT_OLD_MEMBERS, "the configuration before a snapshot stays in effect behind it") \
 	X(NODE_SNAPSHOT_LOG_CUT, "the log is cut behind a snapshot that is under way") \
 	X(NODE_SNAPSHOT_DELIVERS, "entries are delivered while a snapshot's content is being installed") \
+	X(NODE_CHECKPOINT_ABOVE_TABLES, "a certifier checkpoint is stored before the tables durably hold what it covers") \
+	X(NODE_ANSWER_TWICE, "a proposal that was certified still waits for its deadline") \
+	X(NODE_TRUNCATE_NEEDED, "the log is cut above what the tables durably hold and the checkpoint covers") \
+	X(NODE_TRUNCATE_CHUNKS, "the log is cut above chunks that a transaction still names") \
+	X(NODE_STALE_FLUSH_MARK, "a flush counts for entries that were cut while it ran") \
+	X(NODE_RELEASE_GATHER, "a flush that ends releases what the next one will cover") \
+	X(NODE_LATE_NOT_SENT, "a proposal that left this node is called not sent at its deadline") \
+	X(NODE_REUSE_ID, "a node id is given twice") \
+	X(NODE_LEAVE_META_FIRST, "a member leaves group 0 while data groups still count it") \
 	X(RAFT_ACK_UNMATCHED, "a follower acknowledges what it stores, matched with this leader or not") \
 	X(RAFT_ACK_BEFORE_DURABLE, "a follower acknowledges entries that are not durable yet") \
 	X(RAFT_COUNT_OLD_TERMS, "a leader commits entries of old terms by counting") \
@@ -50,6 +59,15 @@
 	X(RAFT_READ_OLD_ROUND, "a leader answers reads by a round that began before the request") \
 	X(RAFT_READ_TRUST_ASKER, "a leader answers a follower's read at once though the two are no quorum") \
 	X(RAFT_CAMPAIGN_INSTALLING, "a replica stands for election while a snapshot comes in") \
+	X(RAFT_CAMPAIGN_UNDURABLE, "a candidate names entries that are not durable on its disk") \
+	X(RAFT_TRANSFER_SECOND_VOTE, "a voter votes a second time in a term for the target of a transfer") \
+	X(RAFT_PREVOTE_DISTURBS, "a replica that hears its leader says yes to a pre-vote") \
+	X(RAFT_NO_CHECK_QUORUM, "a leader that no quorum hears goes on leading") \
+	X(RAFT_OLD_TERM_REPLY, "an acknowledgement of an older term counts in this one") \
+	X(RAFT_SNAPSHOT_KEEPS_CONFIG, "a snapshot leaves the configuration as it was") \
+	X(RAFT_INFLIGHT_UNBOUNDED, "a leader sends on whatever is in flight") \
+	X(RAFT_APPEND_UNBOUNDED, "one APPEND carries everything that a peer lacks") \
+	X(RAFT_UNCOMMITTED_UNBOUNDED, "a leader takes proposals however much is uncommitted") \
 	X(CERTIFIER_BASE_OFF_BY_ONE, "a change at base + 1 is taken for seen") \
 	X(CERTIFIER_KEY_SHARE_MISSED, "FOR KEY SHARE and an update of the key do not conflict") \
 	X(CERTIFIER_RESERVATION_IGNORED, "keys reserved by another id do not abort") \
@@ -60,12 +78,26 @@
 	X(CERTIFIER_DUPLICATE_MISSED, "a second copy of a transaction gets a verdict of its own") \
 	X(CERTIFIER_FENCE_IGNORED, "an entry of a process that is gone is judged as if it lived") \
 	X(CERTIFIER_TOMBSTONE_IGNORED, "a transaction commits after its cancel") \
+	X(CERTIFIER_SAVE_FORGETS, "a checkpoint leaves reservations out") \
 	X(STORE_CUT_DAMAGE, "recovery cuts at a bad checksum, whatever stands behind it") \
 	X(STORE_ACK_BEFORE_SYNC, "a flush is called durable before its fdatasync has finished") \
 	X(STORE_FORGET_SUFFIX, "a truncated suffix comes back at recovery") \
 	X(STORE_DROP_HARD_STATE, "hard states are not written anew at the beginning of a segment") \
 	X(STORE_STALE_RECORDS, "old bytes of a recycled segment are taken for new ones") \
-	X(STORE_RETRY_SYNC, "a failed fsync is tried again")
+	X(STORE_RETRY_SYNC, "a failed fsync is tried again") \
+	X(STORE_RECYCLE_LIVE, "a segment goes though live entries stand in it") \
+	X(STORE_FREE_EARLY, "a segment goes before the record that freed it is durable") \
+	X(STORE_SUCCESSOR_UNDURABLE, "a segment goes before its successor's small state is durable") \
+	X(STORE_NAME_FIRST, "a segment file gets its name before its header is durable") \
+	X(STORE_STATE_NOT_REWRITTEN, "a segment begins without the small state of the groups") \
+	X(STORE_NO_BEGIN, "a start does not end the log behind the torn flush") \
+	X(STORE_BODY_UNCHECKED, "recovery takes a batch whose body never reached the disk") \
+	X(STORE_NO_SETTLE, "recovery does not make durable what it could only read") \
+	X(STORE_ANY_NODE, "files of another node or cluster are taken for one's own") \
+	X(STORE_READ_UNVERIFIED, "a record is served without a look at its checksum") \
+	X(STORE_SCRUB_NO_SUM, "the scrub looks at headers only") \
+	X(STORE_SCRUB_STOPS, "the scrub takes what it cannot read for the end of a segment") \
+	X(STORE_SCRUB_SHRUGS, "the scrub tells of damage where live entries stand, and goes on")
 
 enum
 {

@@ -81,8 +81,8 @@ static void ask_for_votes(Raft *r, RaftMessageType type, uint64_t term, bool tra
 			continue;
 		m = raft__message(r, type, r->peers[i].node);
 		m.term = term;
-		m.index = r->log.durable;
-		m.log_term = raft__term(&r->log, r->log.durable);
+		m.index = MUTANT(RAFT_CAMPAIGN_UNDURABLE) ? r->log.last : r->log.durable;
+		m.log_term = raft__term(&r->log, m.index);
 		m.context = transfer;
 		if (type == RAFT_MSG_PREVOTE)
 			raft__send(r, &m);
@@ -189,7 +189,7 @@ void raft__handle_prevote(Raft *r, const RaftMessage *m)
 {
 	RaftMessage reply = raft__message(r, RAFT_MSG_PREVOTE_REPLY, m->from);
 
-	reply.reject = m->term <= r->term || raft__hears_leader(r) || !log_is_new_enough(r, m);
+	reply.reject = m->term <= r->term || (raft__hears_leader(r) && !MUTANT(RAFT_PREVOTE_DISTURBS)) || !log_is_new_enough(r, m);
 	if (reply.reject)
 		raft__send_dependent(r, &reply);	/* its term tells a candidate that it is behind */
 	else
@@ -203,7 +203,7 @@ void raft__handle_prevote(Raft *r, const RaftMessage *m)
 void raft__handle_vote(Raft *r, const RaftMessage *m)
 {
 	RaftMessage reply = raft__message(r, RAFT_MSG_VOTE_REPLY, m->from);
-	bool		free_vote = r->vote == m->from || (r->vote == 0 && r->leader == 0) || MUTANT(RAFT_VOTE_TWICE);
+	bool		free_vote = r->vote == m->from || (r->vote == 0 && r->leader == 0) || MUTANT(RAFT_VOTE_TWICE) || (MUTANT(RAFT_TRANSFER_SECOND_VOTE) && m->context != 0);
 
 	reply.reject = m->term < r->term || !free_vote || !log_is_new_enough(r, m);
 	if (!reply.reject)
@@ -247,6 +247,6 @@ void raft__check_quorum(Raft *r)
 	for (uint32_t i = 0; i < r->n_peers; i++)
 		r->peers[i].active = false;
 	r->election_elapsed = 0;
-	if (!heard)
+	if (!heard && !MUTANT(RAFT_NO_CHECK_QUORUM))
 		raft__become_follower(r, r->term, 0);
 }

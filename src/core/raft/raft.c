@@ -270,7 +270,7 @@ NdStatus raft_step(Raft *r, const RaftMessage *m)
 		case RAFT_MSG_APPEND_REPLY:
 		case RAFT_MSG_HEARTBEAT_REPLY:
 		case RAFT_MSG_SNAPSHOT_REPLY:
-			if (r->state == RAFT_LEADER && m->term == r->term)
+			if (r->state == RAFT_LEADER && (m->term == r->term || MUTANT(RAFT_OLD_TERM_REPLY)))
 				step_leader(r, m);
 			break;
 		case RAFT_MSG_TIMEOUT_NOW:

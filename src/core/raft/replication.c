@@ -53,7 +53,8 @@ static void enter(RaftPeer *p, RaftPeerState state)
 
 static bool inflight_full(const Raft *r, const RaftPeer *p)
 {
-	return p->inflight_n >= r->cfg.inflight_max || (p->inflight_n > 0 && p->inflight_bytes >= r->cfg.inflight_bytes_max);
+	return p->inflight_n >= r->cfg.inflight_max ||
+		(p->inflight_n > 0 && p->inflight_bytes >= r->cfg.inflight_bytes_max && !MUTANT(RAFT_INFLIGHT_UNBOUNDED));
 }
 
 static void note_inflight(const Raft *r, RaftPeer *p, RaftInflight sent)
@@ -104,7 +105,8 @@ static bool gather(Raft *r, uint64_t lo, RaftEntry **out, uint32_t *n_out, uint6
 	}
 	if (lo <= handed)
 	{
-		NdStatus	status = r->reader.entries(r->reader.ctx, lo, raft__min(handed, lo + cap - 1) + 1, r->cfg.append_bytes_max,
+		NdStatus	status = r->reader.entries(r->reader.ctx, lo, raft__min(handed, lo + cap - 1) + 1,
+											   MUTANT(RAFT_APPEND_UNBOUNDED) ? UINT64_MAX : r->cfg.append_bytes_max,
 											   entries, cap, &n);
 
 		if (status != ND_OK)
@@ -373,7 +375,8 @@ NdStatus raft_propose(Raft *r, NdBlob *const *payloads, uint32_t n, uint64_t *fi
 		return ND_NOTLEADER;
 	for (uint32_t i = 0; i < n; i++)
 		bytes += payloads[i] == NULL ? 0 : payloads[i]->len;
-	if (r->transferee != 0 || (r->uncommitted_bytes > 0 && r->uncommitted_bytes + bytes > r->cfg.uncommitted_bytes_max))
+	if (r->transferee != 0 || (r->uncommitted_bytes > 0 && r->uncommitted_bytes + bytes > r->cfg.uncommitted_bytes_max &&
+							   !MUTANT(RAFT_UNCOMMITTED_UNBOUNDED)))
 		return ND_BUSY;
 	if (!raft__log_reserve(&r->log, n, 1) ||
 		!raft__reserve((void **) &r->batches, &r->cap_batches, (uint64_t) r->n_batches + 1, sizeof(RaftBatch)))

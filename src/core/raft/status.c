@@ -108,6 +108,10 @@ static const char *check_peers(const Raft *r)
 			bytes += p->inflight[(p->inflight_first + k) % r->cfg.inflight_max].bytes;
 		if (bytes != p->inflight_bytes)
 			return "the bytes in flight do not add up";
+		/* the newest message left while there was room */
+		if (p->inflight_n > 1 &&
+			bytes - p->inflight[(p->inflight_first + p->inflight_n - 1) % r->cfg.inflight_max].bytes >= r->cfg.inflight_bytes_max)
+			return "more bytes are in flight than may be";
 	}
 	return voters == r->n_voters ? NULL : "the voters do not add up";
 }
@@ -116,6 +120,8 @@ static const char *check_leader(const Raft *r)
 {
 	uint64_t	bytes = 0;
 
+	if (r->n_batches > 1 && r->uncommitted_bytes > r->cfg.uncommitted_bytes_max)
+		return "more bytes are uncommitted than may be";
 	if (r->vote != r->cfg.self || r->leader != r->cfg.self || raft__hard_pending(r) || r->hard_durable_seq < r->hard_dep_seq)
 		return "a leader without a durable vote for itself";
 	if (raft__term(&r->log, r->term_start) != r->term && r->term_start >= r->log.first)

@@ -108,7 +108,8 @@ NdStatus raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const R
 		raft__become_follower(r, raft__max(term, r->term), 0);
 	r->install = RAFT_INSTALL_NONE;
 	raft__log_reset(&r->log, index, term);
-	raft__install_configuration(r, c, c);
+	if (!MUTANT(RAFT_SNAPSHOT_KEEPS_CONFIG))
+		raft__install_configuration(r, c, c);
 	raft__advance_commit(r, index);
 	r->matched = raft__max(r->matched, index);	/* committed, so in the log of whoever leads */
 	r->n_fences = 0;
