@@ -114,6 +114,15 @@ CREATE FUNCTION continue_from(event text) RETURNS int
 COMMENT ON FUNCTION continue_from(text) IS 'Let the processes that wait at this event go on; returns how many there were (for developers and tests).';
 REVOKE ALL ON FUNCTION show_stop_events(), continue_from(text) FROM PUBLIC;
 
+-- ---- extensions ----
+
+-- What each node could create, told by the node itself: CREATE EXTENSION asks it before anything happens.
+CREATE TABLE available_extensions (node_id int NOT NULL, name text COLLATE "C" NOT NULL, version text COLLATE "C" NOT NULL, is_default boolean NOT NULL,
+								   PRIMARY KEY (node_id, name, version)) USING nodedb;
+COMMENT ON TABLE available_extensions IS 'extensions that are installed on the nodes, kept by each node for itself (internal)';
+REVOKE ALL ON available_extensions FROM PUBLIC;
+GRANT SELECT ON available_extensions TO PUBLIC;
+
 -- ---- sequences ----
 
 -- Where each replicated sequence stands, for the whole cluster: nothing at or before last_value is free any more (is_called), or last_value is the next

@@ -27,6 +27,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "nodes/makefuncs.h"
 #include "parser/analyze.h"
 #include "parser/parse_relation.h"
@@ -477,7 +478,6 @@ is_node_kind(ObjectType type)
 	{
 		case OBJECT_ACCESS_METHOD:
 		case OBJECT_DATABASE:
-		case OBJECT_EXTENSION:
 		case OBJECT_FDW:
 		case OBJECT_FOREIGN_SERVER:
 		case OBJECT_FOREIGN_TABLE:
@@ -513,6 +513,23 @@ is_relation_kind(ObjectType type)
 	}
 }
 
+/* What hangs on an extension: its own tables, and those with columns of its types. */
+static void
+add_tables_of_extension(DdlCommand *c, Oid extension)
+{
+	ListCell   *lc;
+
+	foreach(lc, ddl_extension_members(extension))
+	{
+		ObjectAddress *member = lfirst(lc);
+
+		if (member->classId == RelationRelationId && ddl_relation_scope(member->objectId) == DDL_CLUSTER)
+			c->relations = list_append_unique_oid(c->relations, member->objectId);
+		else if (member->classId == TypeRelationId)
+			add_tables_with(c, member->objectId);
+	}
+}
+
 static void
 classify_drop(DdlCommand *c)
 {
@@ -530,6 +547,8 @@ classify_drop(DdlCommand *c)
 			(void) add_range(c, makeRangeVarFromNameList((List *) object));
 		else
 			add_object(c, stmt->removeType, object);
+		if (stmt->removeType == OBJECT_EXTENSION && OidIsValid(get_extension_oid(strVal(object), true)))
+			add_tables_of_extension(c, get_extension_oid(strVal(object), true));
 		if (stmt->removeType == OBJECT_SCHEMA && OidIsValid(get_namespace_oid(strVal(object), true)))
 			add_tables_of(c, get_namespace_oid(strVal(object), true));
 		if (stmt->removeType == OBJECT_TYPE || stmt->removeType == OBJECT_DOMAIN)
@@ -699,6 +718,23 @@ classify_owned(DdlCommand *c)
 }
 
 static void
+classify_extension(DdlCommand *c)
+{
+	const char *name = ddl_extension_name(c->stmt);
+	Oid			extension = get_extension_oid(name, true);
+
+	if (strcmp(name, "nodedb") == 0)
+	{
+		c->scope = DDL_NODE;
+		return;
+	}
+	c->scope = DDL_CLUSTER;
+	if (OidIsValid(extension))
+		add_tables_of_extension(c, extension);
+	c->text = ddl_extension_text(c->stmt);
+}
+
+static void
 classify_cluster(DdlCommand *c)
 {
 	c->scope = DDL_CLUSTER;
@@ -768,9 +804,9 @@ static const struct
 	{T_AlterDefaultPrivilegesStmt, classify_cluster},
 	{T_CreateEventTrigStmt, classify_cluster},
 	{T_AlterEventTrigStmt, classify_cluster},
-	{T_CreateExtensionStmt, classify_node},
-	{T_AlterExtensionStmt, classify_node},
-	{T_AlterExtensionContentsStmt, classify_node},
+	{T_CreateExtensionStmt, classify_extension},
+	{T_AlterExtensionStmt, classify_extension},
+	{T_AlterExtensionContentsStmt, classify_extension},
 	{T_AlterObjectDependsStmt, classify_node},
 	{T_SecLabelStmt, classify_node},
 	{T_CreatePLangStmt, classify_node},

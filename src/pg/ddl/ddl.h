@@ -11,4 +11,7 @@ extern void ddl_apply(const char *data, Size len);
 /* _PG_init: the utility hook. */
 extern void ddl_init(void);
 
+/* Tell the other nodes which extensions are installed on this one; inside a transaction. A chore of the lease worker. */
+extern void ddl_publish_extensions(void);
+
 #endif

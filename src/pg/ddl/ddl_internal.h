@@ -58,6 +58,15 @@ extern void ddl_classify(DdlCommand *c);
 /* Would CREATE TABLE of this name with this access method (NULL: the default) make a replicated table? */
 extern DdlScope ddl_create_scope(RangeVar *rel, const char *access_method);
 
+/* ---- extension.c: CREATE and ALTER EXTENSION ---- */
+extern const char *ddl_extension_name(Node *stmt);
+extern List *ddl_extension_members(Oid extension);	/* ObjectAddress * */
+/* What travels: the version that this node takes, said by name; NULL: the command's own text. */
+extern char *ddl_extension_text(Node *stmt);
+/* Is it, and what it requires, installed on every node? ereports, naming the node that lacks it. */
+extern void ddl_extension_check(Node *stmt);
+extern bool ddl_is_extension(Node *stmt);
+
 /* ---- refuse.c: what is not replicated yet, or cannot be ---- */
 extern void ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid);
 /* replicate_ddl is off: what one node alone must not do to distributed tables. */

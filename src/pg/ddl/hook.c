@@ -247,6 +247,8 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 	if (own_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	ddl_refuse_volatile(c);
+	if (ddl_is_extension(c->stmt))
+		ddl_extension_check(c->stmt);
 	writeset_key(ddl_global_key(), DDL_GLOBAL_KEY_MODE);
 	for (int i = 0; i < list_length(c->relations); i++)
 		writeset_relation_lock(list_nth_oid(c->relations, i), AccessExclusiveLock);
@@ -268,7 +270,7 @@ made_by_hand(Node *stmt)
 {
 	switch (nodeTag(stmt))
 	{
-		case T_CreateExtensionStmt:
+		case T_CreateExtensionStmt:	/* nodedb, or any with replicate_ddl off */
 		case T_AlterExtensionStmt:
 		case T_AlterExtensionContentsStmt:
 		case T_CreatePLangStmt:
@@ -301,7 +303,7 @@ run_local(UtilityCall *call, DdlCommand *c)
 	}
 	if (IsA(c->stmt, CreateExtensionStmt) || IsA(c->stmt, AlterExtensionStmt))
 	{
-		/* Tables of an extension, and their first rows, are made by each node for itself. */
+		/* Made on this node alone: its tables are this node's. */
 		level = NewGUCNestLevel();
 		(void) set_config_option("default_table_access_method", "heap", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	}

@@ -21,6 +21,7 @@
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_policy.h"
@@ -28,6 +29,7 @@
 #include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "commands/seclabel.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -126,6 +128,8 @@ ddl_object_scope(const ObjectAddress *object)
 {
 	Oid			relid;
 
+	if (object->classId == ExtensionRelationId && object->objectId == get_extension_oid("nodedb", true))
+		return DDL_NODE;		/* each node has its own, before there is a cluster */
 	if (object->classId == ForeignServerRelationId || object->classId == ForeignDataWrapperRelationId)
 		return DDL_NODE;
 	relid = ddl_owning_table(object);

@@ -209,7 +209,8 @@ finish_cluster(DdlCommand *c)
 		if (name != NULL)
 			writeset_relation_lock_name(get_namespace_name(get_rel_namespace(lfirst_oid(lc))), name, AccessExclusiveLock);
 	}
-	if (names != NIL)
+	/* An extension's script names what it makes. And where a node has made the extension by hand before, nothing is made. */
+	if (names != NIL && !ddl_is_extension(c->stmt))
 		ddl_record_names(schemas, names);
 }
 

@@ -7,7 +7,8 @@
  * It also keeps the local sequences in step: each one's last_value says what the cluster has leased, which is what pg_dump dumps and what an
  * administrator looks at; no value is drawn from it.
  *
- * Being the node's one process for transactions of its own, it also removes old idempotency keys (session/idempotency.c), about once a minute.
+ * Being the node's one process for transactions of its own, it also removes old idempotency keys (session/idempotency.c) and tells which extensions are
+ * installed here (ddl/extension.c), about once a minute.
  *
  * Invariants:
  * 1. It waits for no lock of a sequence or its row, not even for an uncommitted row of the same key, longer than a moment: sessions that want
@@ -17,6 +18,7 @@
  */
 #include "sequence_internal.h"
 
+#include "../ddl/ddl.h"
 #include "../session/idempotency.h"
 #include "../shmem.h"
 
@@ -312,6 +314,17 @@ adopt_all(void *arg)
 	return true;
 }
 
+/* ---- other chores ---- */
+
+static bool
+publish_extensions(void *arg)
+{
+	begin_transaction();
+	ddl_publish_extensions();
+	commit_transaction();
+	return true;
+}
+
 /* ---- life ---- */
 
 static void
@@ -355,8 +368,8 @@ nodedb_lease_worker_main(Datum arg)
 	Ask		   *asks;
 	bool		adopted = false;
 	bool		behind = false;
-	bool		pruned = true;
-	TimestampTz prune_due = 0;
+	bool		kept = true;
+	TimestampTz chores_due = 0;
 	long		retry_ms = RETRY_FIRST_MS;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -393,11 +406,12 @@ nodedb_lease_worker_main(Datum arg)
 			worked |= !behind;
 			behind = !chore(follow_all, context, context);
 		}
-		if (prune_due <= GetCurrentTimestamp())
+		if (chores_due <= GetCurrentTimestamp())
 		{
-			pgstat_report_activity(STATE_RUNNING, "removing old idempotency keys");
-			pruned = chore(idempotency_prune, NULL, context);
-			prune_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pruned ? IDLE_MS : CHORE_RETRY_MS);
+			pgstat_report_activity(STATE_RUNNING, "removing old idempotency keys, telling of extensions");
+			kept = chore(idempotency_prune, NULL, context);
+			kept &= chore(publish_extensions, NULL, context);
+			chores_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kept ? IDLE_MS : CHORE_RETRY_MS);
 		}
 		pgstat_report_activity(STATE_IDLE, NULL);
 
@@ -408,7 +422,7 @@ nodedb_lease_worker_main(Datum arg)
 		 */
 		if (!worked)
 			/* Nodes that met once should not meet again. */
-			sleep_ms(open > 0 ? retry_ms + MyProcPid % retry_ms : !adopted || behind || !pruned ? CHORE_RETRY_MS : IDLE_MS);
+			sleep_ms(open > 0 ? retry_ms + MyProcPid % retry_ms : !adopted || behind || !kept ? CHORE_RETRY_MS : IDLE_MS);
 	}
 }
 

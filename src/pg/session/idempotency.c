@@ -17,42 +17,20 @@
 #include "commit.h"
 #include "../shmem.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #define PRUNE_ROWS "1000"
 
 static LocalTransactionId claimed_lxid = InvalidLocalTransactionId;
 static char *claimed_key = NULL;	/* in TopTransactionContext of claimed_lxid */
 static bool claiming = false;
-
-static Oid
-keys_owner(void)
-{
-	Oid			table = get_relname_relid("idempotency_keys", nodedb_schema_oid());
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table nodedb.idempotency_keys does not exist"),
-				 errhint("Update the extension: ALTER EXTENSION nodedb UPDATE.")));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
 
 static void
 raise_committed(void)
@@ -67,9 +45,8 @@ raise_committed(void)
 			 errhint("Its effects are there: do not run it again.")));
 }
 
-/* As the table's owner, connected to SPI. */
 static void
-insert_key(void)
+insert_key(void *arg)
 {
 	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
 	char	   *id = commit_transaction_id();
@@ -77,12 +54,12 @@ insert_key(void)
 		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)), CStringGetTextDatum(nodedb_idempotency_key), CStringGetTextDatum(id)
 	};
 
-	if (SPI_execute_with_args("INSERT INTO nodedb.idempotency_keys VALUES ($1, $2, $3, pg_catalog.now()) ON CONFLICT DO NOTHING", 3, types, values, NULL,
+	if (SPI_execute_with_args("INSERT INTO nodedb.idempotency_keys VALUES ($1, $2, $3, now()) ON CONFLICT DO NOTHING", 3, types, values, NULL,
 							  false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "nodedb: could not claim an idempotency key");
 	if (SPI_processed > 0)
 		return;
-	if (SPI_execute_with_args("SELECT transaction_id, began_at FROM nodedb.idempotency_keys WHERE role OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
+	if (SPI_execute_with_args("SELECT transaction_id, began_at FROM nodedb.idempotency_keys WHERE role = $1 AND key = $2",
 							  2, types, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "nodedb: could not look for an idempotency key");
 	if (SPI_processed == 0)
@@ -95,40 +72,22 @@ insert_key(void)
 		raise_committed();
 }
 
-static void
-claim(void)
-{
-	int			consistency = nodedb_read_consistency;
-	Oid			user;
-	int			context;
-
-	GetUserIdAndSecContext(&user, &context);
-	claiming = true;
-	nodedb_read_consistency = READ_LOCAL;	/* invariant 2 */
-	SetUserIdAndSecContext(keys_owner(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	PG_TRY();
-	{
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "nodedb: SPI_connect failed");
-		insert_key();
-		SPI_finish();
-	}
-	PG_FINALLY();
-	{
-		claiming = false;
-		nodedb_read_consistency = consistency;
-		SetUserIdAndSecContext(user, context);
-	}
-	PG_END_TRY();
-}
-
 void
 idempotency_claim(void)
 {
 	if (likely(nodedb_idempotency_key[0] == '\0') || claiming ||
 		(claimed_lxid == MyProc->lxid && strcmp(claimed_key, nodedb_idempotency_key) == 0))
 		return;
-	claim();
+	claiming = true;
+	PG_TRY();
+	{
+		session_internal(insert_key, NULL);
+	}
+	PG_FINALLY();
+	{
+		claiming = false;
+	}
+	PG_END_TRY();
 	claimed_key = MemoryContextStrdup(TopTransactionContext, nodedb_idempotency_key);
 	claimed_lxid = MyProc->lxid;
 }

@@ -29,6 +29,12 @@ extern void session_note_local_write(void);
  */
 extern bool session_reserve(EntryKey *keys, uint32 n);
 
+/*
+ * Run queries of nodedb's own, connected to SPI, with the rights of the extension's owner, reading what is applied here (internal.c). What the function
+ * keeps beyond its end it allocates elsewhere.
+ */
+extern void session_internal(void (*run) (void *arg), void *arg);
+
 /* The transaction block was rolled back under an idle client: for the utility hook, so that COMMIT fails instead of answering ROLLBACK. */
 extern bool session_was_rolled_back_idle(void);
 extern void session_clear_rolled_back_idle(void);

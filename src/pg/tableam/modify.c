@@ -10,6 +10,7 @@
 
 #include "access/parallel.h"
 #include "catalog/pg_class.h"
+#include "commands/extension.h"
 #include "session/session.h"
 #include "storage/bufmgr.h"
 #include "tableam/apply.h"
@@ -17,7 +18,8 @@
 
 bool tableam_captures(Relation rel)
 {
-	if (apply_active || rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT || rel->rd_rel->relkind != RELKIND_RELATION ||
+	/* The script of an extension runs on every node. */
+	if (apply_active || creating_extension || rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT || rel->rd_rel->relkind != RELKIND_RELATION ||
 		OidIsValid(rel->rd_rel->relrewrite))
 		return false;
 	/* The write set is memory of the leader. PostgreSQL plans no such writes; a function wrongly marked parallel safe could. */
