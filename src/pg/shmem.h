@@ -89,6 +89,7 @@ typedef struct NodedbSlot
 	uint64		demoted_request;	/* guard: this request's backend gives up with 40003 */
 	int			kicked_pid;		/* guard: what kicked_at and kicks are about */
 	LocalTransactionId kicked_lxid;
+	bool		kicked_committing;
 	TimestampTz	kicked_at;		/* guard */
 	int			kicks;			/* guard */
 	bool		told;			/* guard: it was signalled */

@@ -487,12 +487,15 @@ class Cluster:
 		"""
 		nodes = self.running()
 		goal = {}
-		for group in self.groups(nodes[0]):
-			goal[group] = max(int(self.value(i, "SELECT nodedb.applied_index(%d)" % group)) for i in nodes)
+
+		def applied(i, group):
+			return int(self.value(i, "SELECT nodedb.applied_index(%d)" % group))
+		for group in poll("the groups of node %d" % nodes[0], lambda: self.groups(nodes[0]), seconds):
+			goal[group] = max(poll("node %d to be ready" % i, lambda: applied(i, group) + 1, seconds) - 1 for i in nodes)
 		for i in nodes:
 			for group, index in goal.items():
 				poll("node %d at index %d of group %d" % (i, index, group),
-					 lambda: int(self.value(i, "SELECT nodedb.applied_index(%d)" % group)) >= index, seconds)
+					 lambda: applied(i, group) >= index, seconds)
 		return goal
 
 	def digest(self, i, table):

@@ -52,6 +52,11 @@ static NdGroupId
 check_group(int32 group)
 {
 	require_loaded();
+	if (pg_atomic_read_u32(&nodedb_shared->member_state) == MEMBER_STARTING)
+		ereport(ERROR,
+				(errcode(ERRCODE_CANNOT_CONNECT_NOW),
+				 errmsg("this node is starting: its replicated log is not ready yet"),
+				 errhint("Try again in a moment.")));
 	if (group < 0 || group >= pg_atomic_read_u32(&nodedb_shared->n_groups))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -103,10 +103,12 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	}
 
 	SpinLockAcquire(&slot->kick_lock);
-	first = slot->kicked_pid != pid || slot->kicks == 0 || slot->kicked_lxid != lxid;
+	/* Time begins anew when it proposes: however long it stood in the way before, its verdict is on its way now. */
+	first = slot->kicked_pid != pid || slot->kicks == 0 || slot->kicked_lxid != lxid || slot->kicked_committing != slot->committing;
 	if (first)
 	{
 		slot->kicked_at = now;
+		slot->kicked_committing = slot->committing;
 		slot->kicked_pid = pid;
 		slot->told = false;
 		slot->kicked_lxid = lxid;
