@@ -50,6 +50,10 @@ extern void nodedb_guc_init(void);
 /* SQLSTATE of a status, for ereport(). */
 extern int	nodedb_sqlstate(NdStatus status);
 
+/* ---- shmem.c ---- */
+/* Applier: it changes this table from now on, and who is in its way can be told; NULL: none. */
+extern void nodedb_show_applying(const char *schema, const char *table);
+
 /* ---- identity of objects ---- */
 /* Is this table's access method nodedb? Cheap: looks at rd_rel->relam. */
 extern Oid	nodedb_am_oid(void);		/* InvalidOid when the extension is not in this database */

@@ -112,6 +112,7 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->log_damages, 0);
 		pg_atomic_init_u32(&s->command.done, 0);
 		SpinLockInit(&s->read_lock);
+		SpinLockInit(&s->applying_lock);
 		ConditionVariableInit(&s->applied_cv);
 		ConditionVariableInit(&s->read_cv);
 		for (uint32 i = 0; i < s->n_slots; i++)
@@ -321,4 +322,15 @@ nodedb_advance(uint64 first, uint32 n)
 	}
 	wake_turn(first + n);
 	ConditionVariableBroadcast(&s->applied_cv);
+}
+
+void
+nodedb_show_applying(const char *schema, const char *table)
+{
+	if (nodedb_shared == NULL)
+		return;
+	SpinLockAcquire(&nodedb_shared->applying_lock);
+	strlcpy(nodedb_shared->applying_schema, schema != NULL ? schema : "", NAMEDATALEN);
+	strlcpy(nodedb_shared->applying_table, table != NULL ? table : "", NAMEDATALEN);
+	SpinLockRelease(&nodedb_shared->applying_lock);
 }

@@ -24,7 +24,7 @@
  * (no-op, configuration, abort ...) move it at once when no ticket of the group is open, else when the group's last open ticket finishes (follow_index).
  * The turnstile advances before the watermark moves, so the watermark never promises too much.
  *
- * Lock order: command_lock -> status_lock; spinlocks are leaves.
+ * Lock order: command_lock -> status_lock; kick_lock -> applying_lock; other spinlocks are leaves.
  */
 #ifndef NODEDB_SHMEM_H
 #define NODEDB_SHMEM_H
@@ -93,6 +93,8 @@ typedef struct NodedbSlot
 	TimestampTz	kicked_at;		/* guard */
 	int			kicks;			/* guard */
 	bool		told;			/* guard: it was signalled */
+	char		kicked_schema[NAMEDATALEN];	/* guard, with doomed_lxid: the table that the applier was changing; empty: not known */
+	char		kicked_table[NAMEDATALEN];
 
 	char		bytes[SLOT_INLINE_BYTES];
 } NodedbSlot;
@@ -196,6 +198,9 @@ typedef struct NodedbShared
 	pg_atomic_uint64 applier_ticket;	/* applier: first ticket that it is working on, 0 = none */
 	pg_atomic_uint64 applier_committing;	/* applier: first ticket of the batch whose commit has begun and not ended: it may be visible before the
 										 * turnstile moves, and the turnstile moves before its invalidations are sent; 0 = none */
+	slock_t		applying_lock;	/* the next two */
+	char		applying_schema[NAMEDATALEN];	/* applier: table that it is changing, so that who is in its way can be told; empty: none */
+	char		applying_table[NAMEDATALEN];
 	ConditionVariable applied_cv;	/* the watermark of some group moved */
 
 	/* strong reads */

@@ -50,15 +50,16 @@ _set_notice = _declare("PQsetNoticeProcessor", _P, _P, _Notice, _P)
 
 _EMPTY, _COMMAND_OK, _TUPLES_OK = 0, 1, 2
 ANSWER_SECONDS = 240			# of execute(): longer than anything that ends at all
-_FIELD_SQLSTATE, _FIELD_DETAIL, _FIELD_HINT = ord("C"), ord("D"), ord("H")
+_FIELD_SQLSTATE, _FIELD_DETAIL, _FIELD_HINT, _FIELD_SCHEMA, _FIELD_TABLE, _FIELD_CONSTRAINT = (ord(letter) for letter in "CDHstn")
 
 
 class Error(Exception):
-	def __init__(self, message, sqlstate, detail=None, hint=None):
+	def __init__(self, message, sqlstate, detail=None, hint=None, schema=None, table=None, constraint=None):
 		super().__init__("%s (%s)" % (message.strip(), sqlstate))
 		self.sqlstate = sqlstate
 		self.detail = detail
 		self.hint = hint
+		self.schema, self.table, self.constraint = schema, table, constraint
 
 
 def _text(value):
@@ -155,7 +156,7 @@ class Connection:
 			status = _result_status(result)
 			if status not in (_EMPTY, _COMMAND_OK, _TUPLES_OK):
 				raise Error(_text(_result_error(result)), _text(_result_field(result, _FIELD_SQLSTATE)) or "08006",
-							_text(_result_field(result, _FIELD_DETAIL)), _text(_result_field(result, _FIELD_HINT)))
+							*[_text(_result_field(result, field)) for field in (_FIELD_DETAIL, _FIELD_HINT, _FIELD_SCHEMA, _FIELD_TABLE, _FIELD_CONSTRAINT)])
 			self.affected = int(_command(result) or b"0")
 			return [tuple(None if _is_null(result, row, column) else _text(_value(result, row, column))
 						  for column in range(_fields(result)))

@@ -42,6 +42,10 @@ static int	before_write_calls = 0;
 
 /* ---- what the other modules do in the real library ---- */
 
+void nodedb_show_applying(const char *schema, const char *table)
+{
+}
+
 void session_before_write(Relation rel)
 {
 	before_write_calls++;

@@ -18,6 +18,7 @@
 #include "../shmem.h"
 #include "../stop_event.h"
 #include "../worker/ledger.h"
+#include "conflict.h"
 #include "read.h"
 #include "wait.h"
 
@@ -261,66 +262,6 @@ await_answer(void)
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-	}
-}
-
-static const char *
-node_name(NdNodeId node)
-{
-	const char *name = NULL;
-
-	LWLockAcquire(nodedb_shared->status_lock, LW_SHARED);
-	for (uint32 i = 0; i < nodedb_shared->n_members; i++)
-		if (nodedb_shared->members[i].node == node)
-			name = pstrdup(nodedb_shared->members[i].name);
-	LWLockRelease(nodedb_shared->status_lock);
-	return name ? name : psprintf("%u", node);
-}
-
-static void
-raise_refused(const Verdict *v, NdGroupId group)
-{
-	int			code = ERRCODE_T_R_SERIALIZATION_FAILURE;
-	uint64		by = v->by_index;
-	NdNodeId	by_node = v->by_txn.node;
-	const char *by_name = by_node != 0 ? node_name(by_node) : NULL;
-
-	pg_atomic_fetch_add_u64(&nodedb_shared->aborts_conflict, 1);
-	switch (v->kind)
-	{
-		case VERDICT_ABORT_CONFLICT:
-			ereport(ERROR,
-					(errcode(code),
-					 errmsg("could not serialize access due to a concurrent change on another node"),
-					 errdetail("Entry " UINT64_FORMAT " of group %u, from node \"%s\", changed or locked the same row, unique value or table first, or changed what was read.",
-							   by, group, by_name ? by_name : "?"),
-					 errhint("Retry the transaction.")));
-			break;
-		case VERDICT_ABORT_RESERVED:
-			ereport(ERROR,
-					(errcode(code),
-					 errmsg("could not serialize access due to a reservation of another transaction"),
-					 errdetail("A transaction of node \"%s\" has reserved the table, probably for a schema change.", by_name ? by_name : "?"),
-					 errhint("Retry the transaction.")));
-			break;
-		case VERDICT_ABORT_OLD:
-			ereport(ERROR,
-					(errcode(code),
-					 errmsg("could not serialize access because this node lags too far behind"),
-					 errdetail("The transaction was based on a state that is older than what is remembered for conflict detection."),
-					 errhint("Retry the transaction.")));
-			break;
-		case VERDICT_ABORT_FENCED:
-			ereport(ERROR,
-					(errcode(code),
-					 errmsg("could not commit because a newer start of this node has taken over"),
-					 errhint("Is there a copy of this server's data directory running? Retry the transaction there.")));
-			break;
-		default:
-			ereport(ERROR,
-					(errcode(code),
-					 errmsg("could not commit: the log refused the transaction (verdict %d)", (int) v->kind),
-					 errhint("Retry the transaction.")));
 	}
 }
 
@@ -571,7 +512,7 @@ commit_pre_commit(void)
 			tx.in_log = false;	/* a verdict ends whatever the id had there; one that was never sent does not */
 		if (state == SLOT_FAILED)
 			raise_failed(slot->failure);
-		raise_refused(&slot->verdict, group);
+		conflict_raise_refused(&slot->verdict, group);
 	}
 
 	tx.granted = true;

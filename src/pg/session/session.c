@@ -13,6 +13,7 @@
 
 #include "../shmem.h"
 #include "commit.h"
+#include "conflict.h"
 #include "idempotency.h"
 #include "read.h"
 #include "serial.h"
@@ -43,8 +44,6 @@ static bool rolled_back_idle = false;	/* this block was rolled back under an idl
 static bool touched = false;			/* this transaction has announced itself in its slot */
 static int	database_is_ours = -1;		/* -1 unknown */
 
-#define KICKED_MESSAGE "could not serialize access due to a conflicting transaction replicated from another node"
-
 /* ---- checks ---- */
 
 bool
@@ -72,10 +71,7 @@ void
 session_check_doomed(void)
 {
 	if (is_doomed())
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg(KICKED_MESSAGE),
-				 errhint("Retry the transaction.")));
+		conflict_raise_kicked();
 }
 
 static void
@@ -255,11 +251,7 @@ emit_log(ErrorData *edata)
 		return;
 	if ((is_doomed() && (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN) && !commit_outcome_open()) ||
 		(rolled_back_idle && edata->sqlerrcode == ERRCODE_IN_FAILED_SQL_TRANSACTION))
-	{
-		edata->sqlerrcode = ERRCODE_T_R_SERIALIZATION_FAILURE;
-		edata->message = MemoryContextStrdup(edata->assoc_context, KICKED_MESSAGE);
-		edata->hint = MemoryContextStrdup(edata->assoc_context, "Retry the transaction.");
-	}
+		conflict_turn_into_kicked(edata);
 }
 
 /* Runs inside sinval processing; with debug_query_string NULL the client is idle. */
@@ -295,10 +287,7 @@ session_clear_rolled_back_idle(void)
 void
 session_raise_kicked(void)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg(KICKED_MESSAGE),
-			 errhint("Retry the transaction.")));
+	conflict_raise_kicked();
 }
 
 /* ---- transaction callbacks ---- */

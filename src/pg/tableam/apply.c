@@ -28,6 +28,7 @@ typedef struct Apply
 	int64		n_tables;
 	int64		cap_tables;
 	ApplyTable *inserting;		/* has rows that wait */
+	ApplyTable *shown;			/* what nodedb_show_applying() was told */
 	ApplyRechecks rechecks;
 	uint64		rows;
 } Apply;
@@ -70,10 +71,19 @@ static char *read_string(NdReader *r)
 	return pnstrdup((const char *) bytes, len);
 }
 
+static void show(Apply *a, ApplyTable *table)
+{
+	if (a->shown == table)
+		return;
+	a->shown = table;
+	nodedb_show_applying(table != NULL ? table->schema : NULL, table != NULL ? table->name : NULL);
+}
+
 static void flush(Apply *a)
 {
 	if (a->inserting != NULL)
 	{
+		show(a, a->inserting);
 		apply_flush(a->inserting);
 		a->inserting = NULL;
 		CommandCounterIncrement();
@@ -117,7 +127,10 @@ static ApplyTable *read_table(Apply *a, NdReader *r)
 	if (r->failed || relno >= a->n_tables)
 		malformed("unknown table number");
 	if (a->tables[relno]->rel == NULL)
+	{
+		show(a, a->tables[relno]);
 		apply_table_open(a->tables[relno]);
+	}
 	return a->tables[relno];
 }
 
@@ -171,6 +184,7 @@ static void read_update(Apply *a, NdReader *r)
 	search = old == 0 ? NULL : read_tuple(table, r);
 	tuple = read_tuple(table, r);
 	flush(a);
+	show(a, table);
 	apply_update(table, search == NULL ? tuple : search, old == 2, tuple);
 	CommandCounterIncrement();
 }
@@ -184,6 +198,7 @@ static void read_delete(Apply *a, NdReader *r)
 	if (old != 1 && old != 2)
 		malformed("form of a deletion");
 	flush(a);
+	show(a, table);
 	apply_delete(table, search, old == 2);
 	CommandCounterIncrement();
 }
@@ -191,6 +206,7 @@ static void read_delete(Apply *a, NdReader *r)
 static void run_utility(Apply *a, NdReader *r)
 {
 	flush(a);
+	show(a, NULL);
 	close_tables(a);
 	PopActiveSnapshot();
 	ddl_apply((const char *) r->p, nd_reader_left(r));
@@ -253,6 +269,7 @@ static void apply_records(Apply *a)
 	if (a->buf.len != a->buf.cursor)
 		malformed("cut short");
 	flush(a);
+	show(a, NULL);
 	close_tables(a);
 	apply_recheck(&a->rechecks);
 }

@@ -13,7 +13,13 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-static HTAB *keys = NULL;		/* EntryKey, key and value; NULL: nothing was read */
+typedef struct ReadKey
+{
+	EntryKey	key;			/* of the hash */
+	KeySource	source;			/* of the first read */
+} ReadKey;
+
+static HTAB *keys = NULL;		/* ReadKey; NULL: nothing was read */
 static List *tables = NIL;		/* oids of those that were read, in TopTransactionContext */
 static bool escalated = false;	/* whole tables only */
 static MemoryContext scratch = NULL;	/* of one row */
@@ -24,20 +30,24 @@ bool readset_wanted(Relation rel)
 		rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT && !OidIsValid(rel->rd_rel->relrewrite);
 }
 
-static void add(uint64 hash, uint8 mode)
+static void add(uint64 hash, uint8 mode, const KeySource *source)
 {
 	EntryKey	key;
+	ReadKey    *entry;
+	bool		found;
 
 	if (keys == NULL)
 	{
-		HASHCTL		ctl = {.keysize = sizeof(EntryKey), .entrysize = sizeof(EntryKey), .hcxt = TopTransactionContext};
+		HASHCTL		ctl = {.keysize = sizeof(EntryKey), .entrysize = sizeof(ReadKey), .hcxt = TopTransactionContext};
 
 		keys = hash_create("nodedb reads", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	memset(&key, 0, sizeof(key));	/* with the padding: the hash is of bytes */
 	key.hash = hash;
 	key.mode = mode;
-	(void) hash_search(keys, &key, HASH_ENTER, NULL);
+	entry = hash_search(keys, &key, HASH_ENTER, &found);
+	if (!found)
+		entry->source = *source;
 }
 
 static void note_table(Oid relid)
@@ -53,8 +63,10 @@ static void note_table(Oid relid)
 
 void readset_relation_oid(Oid relid)
 {
+	KeySource	source = {.relid = relid};
+
 	note_table(relid);
-	add(relation_entry(relid)->hash, KEY_REL_SHARE);
+	add(relation_entry(relid)->hash, KEY_REL_SHARE, &source);
 }
 
 void readset_relation(Relation rel)
@@ -74,8 +86,10 @@ static void escalate(void)
 		readset_relation_oid(lfirst_oid(cell));
 }
 
-static void add_row_key(Relation rel, RelationEntry *entry, uint64 hash)
+static void add_row_key(Relation rel, RelationEntry *entry, uint64 hash, const KeySource *source)
 {
+	KeySource	table = {.relid = entry->relid};
+
 	if (!escalated && keys != NULL && hash_get_num_entries(keys) >= nodedb_bulk_keys)
 		escalate();
 	if (escalated)
@@ -84,8 +98,8 @@ static void add_row_key(Relation rel, RelationEntry *entry, uint64 hash)
 		return;
 	}
 	note_table(entry->relid);
-	add(hash, KEY_ROW_SHARE);
-	add(entry->hash, KEY_REL_ROW_SHARE);
+	add(hash, KEY_ROW_SHARE, source);
+	add(entry->hash, KEY_REL_ROW_SHARE, &table);
 }
 
 static MemoryContext row_begin(void)
@@ -105,6 +119,7 @@ void readset_row(Relation rel, TupleTableSlot *slot)
 {
 	RelationEntry *entry = relation_entry_full(rel);
 	RelationInfo *info = entry->info;
+	KeySource	source = {.relid = entry->relid, .row = true, .tid = slot->tts_tid};
 	MemoryContext caller;
 	uint64		hash;
 
@@ -114,7 +129,7 @@ void readset_row(Relation rel, TupleTableSlot *slot)
 	if (!keys_row(rel, entry, info, slot->tts_values, slot->tts_isnull, &hash))
 		hash = entry->hash;
 	row_end(caller);
-	add_row_key(rel, entry, hash);
+	add_row_key(rel, entry, hash, &source);
 }
 
 static KeyIndex *find_index(RelationInfo *info, Oid indexoid)
@@ -131,6 +146,7 @@ bool readset_value(Relation rel, Oid indexoid, Datum *values)
 {
 	RelationEntry *entry = relation_entry_full(rel);
 	KeyIndex   *index = find_index(entry->info, indexoid);
+	KeySource	source = {.relid = entry->relid, .row = true, .index = indexoid};
 	MemoryContext caller;
 	uint64		hash;
 
@@ -139,7 +155,7 @@ bool readset_value(Relation rel, Oid indexoid, Datum *values)
 	caller = row_begin();
 	hash = keys_value(index, values);
 	row_end(caller);
-	add_row_key(rel, entry, hash);
+	add_row_key(rel, entry, hash, &source);
 	return true;
 }
 
@@ -153,7 +169,7 @@ bool readset_names_rows(Relation rel, Oid indexoid)
 EntryKey *readset_keys(uint32 *n)
 {
 	HASH_SEQ_STATUS scan;
-	EntryKey   *key;
+	ReadKey    *key;
 	EntryKey   *out;
 
 	*n = 0;
@@ -162,8 +178,26 @@ EntryKey *readset_keys(uint32 *n)
 	out = MemoryContextAllocHuge(CurrentMemoryContext, hash_get_num_entries(keys) * sizeof(EntryKey));
 	hash_seq_init(&scan, keys);
 	while ((key = hash_seq_search(&scan)) != NULL)
-		out[(*n)++] = *key;
+		out[(*n)++] = key->key;
 	return out;
+}
+
+bool readset_key_source(uint64 hash, KeySource *source)
+{
+	HASH_SEQ_STATUS scan;
+	ReadKey    *key;
+
+	if (keys == NULL)
+		return false;
+	hash_seq_init(&scan, keys);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		if (key->key.hash == hash)
+		{
+			*source = key->source;
+			hash_seq_term(&scan);
+			return true;
+		}
+	return false;
 }
 
 void readset_reset(void)

@@ -14,6 +14,7 @@
 
 #include "../nodedb.h"
 #include "executor/tuptable.h"
+#include "tableam/writeset.h"
 #include "utils/rel.h"
 
 /* Must reads of this table by this transaction be noted? Only tables whose changes are replicated, and not by the applier. */
@@ -27,6 +28,8 @@ extern bool readset_value(Relation rel, Oid indexoid, Datum *values);
 extern bool readset_names_rows(Relation rel, Oid indexoid);
 /* palloc'd; their number, 0: nothing was read. */
 extern EntryKey *readset_keys(uint32 *n);
+/* What a key of readset_keys() stands for, by its hash. False: none has it. */
+extern bool readset_key_source(uint64 hash, KeySource *source);
 extern void readset_reset(void);		/* end of transaction */
 
 #endif

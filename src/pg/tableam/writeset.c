@@ -27,6 +27,8 @@ typedef struct WriteKey
 	uint64		hash;
 	uint8		mode;
 	bool		row;			/* of a table that the session may escalate */
+	ItemPointerData tid;		/* row: of the version that gave the key, or that was replaced by it */
+	Oid			relid;			/* InvalidOid: of no table of this node */
 } WriteKey;
 
 /* What a subtransaction found when it first appended. */
@@ -66,6 +68,7 @@ static struct
 }			ws = {.serial = 1, .epoch = 1};
 
 static MemoryContext scratch = NULL;	/* of one row: detoasted values, texts, index expressions */
+static ItemPointerData row_tid;			/* of the row whose keys are being taken */
 
 uint64 writeset_serial(void)
 {
@@ -301,8 +304,10 @@ void writeset_read(uint64 offset, void *dst, Size len)
 
 /* ---- keys ---- */
 
-static void append_key(uint64 hash, uint8 mode, bool row)
+static void append_key(uint64 hash, uint8 mode, Oid relid, bool row)
 {
+	WriteKey   *key;
+
 	mark_level();
 	if (ws.n_keys == ws.cap_keys)
 	{
@@ -312,13 +317,19 @@ static void append_key(uint64 hash, uint8 mode, bool row)
 			repalloc_huge(ws.keys, cap * sizeof(WriteKey));
 		ws.cap_keys = cap;
 	}
-	ws.keys[ws.n_keys++] = (WriteKey) {.hash = hash, .mode = mode, .row = row};
+	key = &ws.keys[ws.n_keys++];
+	key->hash = hash;
+	key->mode = mode;
+	key->row = row;
+	key->relid = relid;
+	if (row)
+		key->tid = row_tid;
 	ws.n_row_keys += row;
 }
 
 void writeset_key(uint64 hash, uint8 mode)
 {
-	append_key(hash, mode, false);
+	append_key(hash, mode, InvalidOid, false);
 }
 
 static void entry_refresh(RelationEntry *entry)
@@ -336,7 +347,7 @@ void writeset_entry_lock(RelationEntry *entry, LOCKMODE mode)
 	entry_refresh(entry);
 	if (entry->modes & (1 << mode))
 		return;
-	append_key(entry->hash, KEY_REL_ACCESS_SHARE - AccessShareLock + mode, false);
+	append_key(entry->hash, KEY_REL_ACCESS_SHARE - AccessShareLock + mode, entry->relid, false);
 	entry->modes |= 1 << mode;
 }
 
@@ -362,7 +373,7 @@ void writeset_row_key(RelationEntry *entry, uint64 hash, uint8 mode)
 	if (ws.escalated)
 		writeset_entry_lock(entry, ExclusiveLock);
 	else
-		append_key(hash, mode, true);
+		append_key(hash, mode, entry->relid, true);
 }
 
 EntryKey *writeset_keys(uint32 *n)
@@ -381,6 +392,25 @@ EntryKey *writeset_keys(uint32 *n)
 	return out;
 }
 
+bool writeset_key_source(uint64 hash, KeySource *source)
+{
+	WriteKey   *strongest = NULL;
+
+	for (uint32 i = 0; i < ws.n_keys; i++)
+	{
+		WriteKey   *key = &ws.keys[i];
+
+		if (key->hash == hash && !(ws.escalated && key->row) && (strongest == NULL || key->mode > strongest->mode))
+			strongest = key;
+	}
+	if (strongest == NULL)
+		return false;
+	*source = (KeySource) {.relid = strongest->relid, .row = strongest->row, .mode = strongest->mode};
+	if (strongest->row)
+		source->tid = strongest->tid;
+	return true;
+}
+
 uint64 writeset_relation_hash(const char *schema, const char *name)
 {
 	uint64		hash = nd_checksum(schema, strlen(schema), 0);
@@ -396,7 +426,7 @@ void writeset_relation_lock(Oid relid, LOCKMODE mode)
 
 void writeset_relation_lock_name(const char *schema, const char *name, LOCKMODE mode)
 {
-	append_key(writeset_relation_hash(schema, name), KEY_REL_ACCESS_SHARE - AccessShareLock + mode, false);
+	append_key(writeset_relation_hash(schema, name), KEY_REL_ACCESS_SHARE - AccessShareLock + mode, InvalidOid, false);
 }
 
 /* ---- records ---- */
@@ -506,6 +536,7 @@ void writeset_insert(Relation rel, TupleTableSlot *slot)
 
 	slot_getallattrs(slot);
 	caller = row_begin();
+	row_tid = slot->tts_tid;
 	keys_insert(rel, entry, info, slot->tts_values, slot->tts_isnull);
 	relno = announce(entry, info);
 	level = value_settings_begin(info->settings);
@@ -531,6 +562,7 @@ void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, LockTupl
 	slot_getallattrs(slot);
 	caller = row_begin();
 	deform(rel, old, &old_values, &old_nulls);
+	row_tid = old->t_self;
 	identity_changed = identity_differs(rel, info, old_values, old_nulls, slot->tts_values, slot->tts_isnull);
 	keys_update(rel, entry, info, old_values, old_nulls, slot->tts_values, slot->tts_isnull, identity_changed, (uint8) mode);
 	relno = announce(entry, info);
@@ -559,6 +591,7 @@ void writeset_delete(Relation rel, HeapTuple old)
 	int			level;
 
 	deform(rel, old, &values, &nulls);
+	row_tid = old->t_self;
 	keys_delete(rel, entry, info, values, nulls);
 	relno = announce(entry, info);
 	level = value_settings_begin(info->settings);
@@ -579,6 +612,7 @@ void writeset_row_lock(Relation rel, TupleTableSlot *slot, LockTupleMode mode)
 
 	slot_getallattrs(slot);
 	caller = row_begin();
+	row_tid = slot->tts_tid;
 	keys_lock(rel, entry, info, slot->tts_values, slot->tts_isnull, (uint8) mode);
 	row_end(caller);
 }

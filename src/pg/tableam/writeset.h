@@ -33,6 +33,17 @@ extern uint64 writeset_body_len(void);		/* bytes */
 extern void writeset_read(uint64 offset, void *dst, Size len);
 /* Keys of the transaction, palloc'd; escalated to relation keys above nodedb.bulk_keys. */
 extern EntryKey *writeset_keys(uint32 *n);
+/* What a key stands for. */
+typedef struct KeySource
+{
+	Oid			relid;			/* InvalidOid: nothing that is a table here */
+	Oid			index;			/* a value that was looked for by this index; else InvalidOid */
+	uint8		mode;			/* KeyMode */
+	bool		row;			/* a row, or a value of a unique index; else the table */
+	ItemPointerData tid;		/* row: of a version that has the key, or that was replaced by one */
+} KeySource;
+/* The strongest key with this hash. False: none has it. */
+extern bool writeset_key_source(uint64 hash, KeySource *source);
 extern void writeset_reset(void);			/* end of transaction */
 extern void writeset_subxact(SubXactEvent event);
 

@@ -149,6 +149,11 @@ extern void keys_update(Relation rel, RelationEntry *entry, RelationInfo *info, 
 extern bool keys_row(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint64 *hash);
 /* Hash of a value of a unique index, from the values of its key columns, none null. */
 extern uint64 keys_value(KeyIndex *key, Datum *values);
+/*
+ * Which of the table's indexes gives this row this key? Fills the values of the index (INDEX_MAX_KEYS of each); they live as long as the row and the
+ * transaction. InvalidOid: none.
+ */
+extern Oid	keys_index(RelationInfo *info, Relation rel, Datum *row_values, bool *row_nulls, uint64 hash, Datum *values, bool *nulls);
 extern void keys_lock(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint8 mode);
 
 /* ---- writeset.c ---- */

@@ -174,6 +174,32 @@ bool keys_row(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *val
 	return true;
 }
 
+static bool index_gives(Relation rel, KeyIndex *key, Datum *row_values, bool *row_nulls, uint64 wanted, Datum *values, bool *nulls)
+{
+	uint64		hash;
+
+	if (!index_hash(rel, key, row_values, row_nulls, &hash) || hash != wanted)
+		return false;
+	if (key->evaluated)
+		return evaluate(key, RelationGetDescr(rel), row_values, row_nulls, values, nulls);
+	for (int i = 0; i < key->n_columns; i++)
+	{
+		values[i] = row_values[key->columns[i].attnum - 1];
+		nulls[i] = row_nulls[key->columns[i].attnum - 1];
+	}
+	return true;
+}
+
+Oid keys_index(RelationInfo *info, Relation rel, Datum *row_values, bool *row_nulls, uint64 hash, Datum *values, bool *nulls)
+{
+	if (info->identity != NULL && index_gives(rel, info->identity, row_values, row_nulls, hash, values, nulls))
+		return info->identity->indexoid;
+	for (int i = 0; i < info->n_uniques; i++)
+		if (index_gives(rel, info->uniques[i], row_values, row_nulls, hash, values, nulls))
+			return info->uniques[i]->indexoid;
+	return InvalidOid;
+}
+
 uint64 keys_value(KeyIndex *key, Datum *values)
 {
 	uint64		hashes[INDEX_MAX_KEYS];

@@ -65,6 +65,16 @@ alarm_about(int pid, LocalTransactionId lxid, long unheard_ms)
 			 errhint("The other nodes go on. End the process; SIGKILL restarts this server, which loses nothing.")));
 }
 
+/* For the error that the doomed transaction ends with: what the applier waits to change, which its lock is on. */
+static void
+note_table(NodedbSlot *slot)
+{
+	SpinLockAcquire(&nodedb_shared->applying_lock);
+	strlcpy(slot->kicked_schema, nodedb_shared->applying_schema, NAMEDATALEN);
+	strlcpy(slot->kicked_table, nodedb_shared->applying_table, NAMEDATALEN);
+	SpinLockRelease(&nodedb_shared->applying_lock);
+}
+
 static void
 kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 {
@@ -121,7 +131,11 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	{
 		/* Not at first sight: the list of blockers may be older than this transaction, whose predecessor in the backend it then names. */
 		if (slot->pid == pid && slot->lxid == lxid)
+		{
+			if (slot->doomed_lxid != lxid)
+				note_table(slot);
 			slot->doomed_lxid = lxid;
+		}
 		/* Under the lock: session_enter_commit() relies on no signal coming later. */
 		kill(pid, since >= TERMINATE_MS + (holds_write_lock ? 0 : READER_GRACE_MS) ? SIGTERM : SIGINT);
 		told = true;
