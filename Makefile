@@ -82,8 +82,8 @@ $(B)/$(1)/libnodedb.a: $(call objects,$(1),$(CORE_SRC) $(PB_C))
 	@rm -f $$@
 	$$(say)ar qcs $$@ $$^
 
-# what test programs of several modules share: the memory disk
-$(B)/$(1)/libtest.a: $(call objects,$(1),$(wildcard test/sim/memvfs*.c))
+# what test programs of several modules share: the memory disk, the allocator that fails
+$(B)/$(1)/libtest.a: $(call objects,$(1),$(wildcard test/sim/memvfs*.c) test/unit/nomem_kit.c)
 	@rm -f $$@
 	$$(say)ar qcs $$@ $$^
 endef

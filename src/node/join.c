@@ -236,15 +236,22 @@ NdStatus node_handle_join(Node *n, const uint8_t *request, size_t len, NdBuf *an
 	a = nd_zalloc(sizeof(*a));
 	if (a == NULL)
 		return ND_BUSY;
-	if (wire_decode_join_request(request, len, &r) == ND_OK)
+	status = wire_decode_join_request(request, len, &r);
+	if (status == ND_OK)
 		status = judge(n, &r, a);
-	else
+	else if (status == ND_INVALID)
 	{
 		refuse(a, "the request is malformed");
 		status = ND_OK;
 	}
-	if (status == ND_OK && wire_encode_join_answer(a, answer) != ND_OK)
-		status = ND_NOMEM;
+	if (status == ND_OK)
+		status = wire_encode_join_answer(a, answer);
 	nd_free(a);
+	if (status == ND_NOMEM)
+	{
+		nd_buf_free(answer);
+		nd_buf_init(answer);
+		status = ND_BUSY;
+	}
 	return status;
 }

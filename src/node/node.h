@@ -147,8 +147,8 @@ NdStatus	node_set_seed_peers(Node *n, const NodeMember *members, uint32_t n_memb
 /* The secret that join requests must carry; only its hash enters group 0's log. At the leader of group 0. ND_OK: it is in force;
  * ND_BUSY: on its way, call again; ND_NOTLEADER. */
 NdStatus	node_set_token(Node *n, const void *secret, size_t len);
-/* Judge a join request (wire.h, WireJoinRequest). ND_OK: `answer` holds the encoded WireJoinAnswer to send; ND_BUSY: not decided yet, call again
- * with the same bytes after the next tick. Idempotent: a node that asks again gets the same id. */
+/* Judge a join request (wire.h, WireJoinRequest). ND_OK: `answer` holds the encoded WireJoinAnswer to send; ND_BUSY: not decided yet or no memory,
+ * call again with the same bytes after the next tick. Idempotent: a node that asks again gets the same id. */
 NdStatus	node_handle_join(Node *n, const uint8_t *request, size_t len, NdBuf *answer);
 
 /* ---- events ---- */

@@ -1,5 +1,5 @@
 /*
- * certifier_kit.h: what the certifier's test programs share: entries by value, and an allocator that fails when told.
+ * certifier_kit.h: what the certifier's test programs share: entries by value.
  */
 #ifndef CERTIFIER_KIT_H
 #define CERTIFIER_KIT_H
@@ -24,13 +24,7 @@ typedef struct KitEntry
 	uint32_t	n_chunks;
 } KitEntry;
 
-/* Encode, decode, certify. Sorts the entry's keys. Encoding memory does not come from nd_alloc()'s countdown. */
+/* Encode, decode, certify. Sorts the entry's keys. Only the certifier's own allocations are counted and fail (nomem_kit.h). */
 NdStatus	kit_certify(Certifier *c, uint64_t index, KitEntry *e, Verdict *v);
-
-/* From now on every allocation is counted; the one after `n` more fails, and all that follow. -1: none fails. */
-void		kit_fail_after(long n);
-/* Install at the start of a program, before anything is allocated. */
-void		kit_install_allocator(void);
-long		kit_live_blocks(void);
 
 #endif

@@ -2,8 +2,11 @@
  * node_kit.c: see node_kit.h.
  */
 #include "node_kit.h"
+#include "nomem_kit.h"
 
 #define SETTLE_MAX 200
+
+uint64_t	kit_segment_bytes = 1 << 20;
 
 static KitNode *at(Kit *k, NdNodeId id)
 {
@@ -128,7 +131,8 @@ Kit *kit_new(uint32_t n_data_groups)
 	Kit		   *k = calloc(1, sizeof(*k));
 
 	assert_non_null(k);
-	k->hub = loopback_hub_create();
+	while ((k->hub = loopback_hub_create()) == NULL && nomem_failed())
+		;
 	assert_non_null(k->hub);
 	k->n_groups = n_data_groups;
 	k->config = (NodeConfig) {
@@ -170,17 +174,20 @@ void kit_open(Kit *k, NdNodeId id)
 {
 	KitNode    *n = at(k, id);
 	StoreConfig config = {
-		.dir = "log", .cluster_id = 42, .node = id, .segment_bytes = 1 << 20, .cache_bytes = 1 << 20,
+		.dir = "log", .cluster_id = 42, .node = id, .segment_bytes = kit_segment_bytes, .cache_bytes = 1 << 20,
 		.record_bytes_max = 9 << 20,
 	};
 	char		error[256] = "";
+	NdStatus	status;
 
 	if (n->store != NULL)
 		return;
 	if (n->disk == NULL)
 		n->disk = memvfs_create();
 	assert_non_null(n->disk);
-	if (store_open(memvfs_vfs(n->disk), &config, &n->store, error, sizeof(error)) != ND_OK)
+	while ((status = store_open(memvfs_vfs(n->disk), &config, &n->store, error, sizeof(error))) == ND_NOMEM)
+		assert_true(nomem_failed());
+	if (status != ND_OK)
 		fail_msg("store_open: %s", error);
 }
 
@@ -196,6 +203,7 @@ void kit_start(Kit *k, NdNodeId id)
 	TransportConfig transport = {.cluster_id = 42, .self = id};
 	NodeMember	self = kit_member(id);
 	char		error[256] = "";
+	NdStatus	status;
 
 	assert_null(n->node);
 	kit_open(k, id);
@@ -212,11 +220,15 @@ void kit_start(Kit *k, NdNodeId id)
 	}
 	k->config.self = id;
 	k->config.incarnation = n->incarnation;
-	if (node_create(&k->config, n->store, &callbacks, on_applied, &n->node, error, sizeof(error)) != ND_OK)
+	while ((status = node_create(&k->config, n->store, &callbacks, on_applied, &n->node, error, sizeof(error))) == ND_NOMEM)
+		assert_true(nomem_failed());
+	if (status != ND_OK)
 		fail_msg("node_create: %s", error);
 	transport.incarnation = n->incarnation;
 	transport.listen = self.address;
-	assert_int_equal(loopback_create(k->hub, &transport, &calls, &n->transport), ND_OK);
+	while ((status = loopback_create(k->hub, &transport, &calls, &n->transport)) == ND_NOMEM)
+		assert_true(nomem_failed());
+	assert_int_equal(status, ND_OK);
 	node_set_transport(n->node, n->transport);
 }
 
@@ -254,9 +266,14 @@ Kit *kit_cluster(uint32_t n_nodes, uint32_t n_data_groups)
 			assert_int_equal(wire_member_to_raft(&member, &c->members[m - 1]), ND_OK);
 		}
 		kit_open(k, id);
-		assert_int_equal(store_create_group(k->nodes[id].store, ND_GROUP_META, c), ND_OK);
-		for (uint32_t g = 1; g <= n_data_groups; g++)
-			assert_int_equal(store_create_group(k->nodes[id].store, g, c), ND_OK);
+		for (uint32_t g = ND_GROUP_META; g <= n_data_groups; g++)
+		{
+			NdStatus	status;
+
+			while ((status = store_create_group(k->nodes[id].store, g, c)) == ND_NOMEM)
+				assert_true(nomem_failed());
+			assert_int_equal(status, ND_OK);
+		}
 		kit_start(k, id);
 	}
 	free(c);
@@ -334,12 +351,14 @@ NdBlob *kit_entry(TxnId txn, uint64_t base, uint64_t key)
 	NdBuf		buf;
 	NdBlob	   *blob;
 
+	nomem_pause(true);
 	nd_buf_init(&buf);
 	assert_int_equal(entry_encode_header(&buf, ENTRY_TXN, 0, txn, base, keys, 1, NULL, 0), ND_OK);
 	nd_buf_bytes(&buf, "body", 4);
 	blob = nd_blob_new(buf.data, (uint32_t) buf.len);
 	assert_non_null(blob);
 	nd_buf_free(&buf);
+	nomem_pause(false);
 	return blob;
 }
 

@@ -1,5 +1,6 @@
 /*
  * node_kit.h: a few nodes in one process for the tests of the driver: real core, store and certifier; loopback transport, memory disks, ticks by hand.
+ * Allocations may fail (nomem_kit.h): what starts a node tries again.
  */
 #ifndef ND_NODE_KIT_H
 #define ND_NODE_KIT_H
@@ -68,6 +69,8 @@ typedef struct Kit
 	bool		(*filter)(struct Kit *k, KitNode *to, NdNodeId from, const uint8_t *data, size_t len);	/* false: the frame is lost. NULL: all pass */
 	KitNode		nodes[KIT_NODES + 1];	/* by id, from 1 */
 } Kit;
+
+extern uint64_t kit_segment_bytes;	/* of the next kit_open(); 1 MB */
 
 Kit		   *kit_new(uint32_t n_data_groups);
 void		kit_free(Kit *k);

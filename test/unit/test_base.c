@@ -11,29 +11,7 @@
 #include <string.h>
 
 #include "../../src/core/base/base.h"
-
-static void *refuse_alloc(void *ctx, size_t bytes)
-{
-	(void) ctx;
-	(void) bytes;
-	return NULL;
-}
-
-static void *refuse_realloc(void *ctx, void *p, size_t bytes)
-{
-	(void) ctx;
-	(void) p;
-	(void) bytes;
-	return NULL;
-}
-
-static void plain_free(void *ctx, void *p)
-{
-	(void) ctx;
-	free(p);
-}
-
-static const NdAllocator refusing = {refuse_alloc, refuse_realloc, plain_free, NULL};
+#include "nomem_kit.h"
 
 static void writer_golden(void **state)
 {
@@ -147,14 +125,14 @@ static void allocation_fails(void **state)
 
 	(void) state;
 	nd_buf_init(&buf);
-	nd_set_allocator(&refusing);
+	nomem_fail(1, NOMEM_ALL);
 	assert_null(nd_alloc(1));
 	assert_null(nd_zalloc(1));
 	assert_null(nd_realloc(NULL, 1));
 	assert_null(nd_blob_new("x", 1));
 	nd_buf_u64(&buf, 1);
 	assert_true(buf.failed);
-	nd_set_allocator(NULL);
+	nomem_fail(0, 0);
 	nd_buf_u64(&buf, 1);
 	assert_true(buf.failed);		/* sticky although memory is back */
 	assert_int_equal(buf.len, 0);
@@ -256,5 +234,6 @@ int main(void)
 		cmocka_unit_test(every_status_has_text),
 	};
 
+	nomem_install();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "certifier_kit.h"
+#include "nomem_kit.h"
 
 #define SMALL ((CertifierLimits) {16, 16})
 #define LARGE ((CertifierLimits) {1000, 1000})
@@ -748,40 +749,37 @@ static void checkpoint_with_an_empty_owner(void **state)
 	certifier_destroy(c);
 }
 
+typedef struct Restoring
+{
+	NdBuf		buf;
+	Certifier  *c;
+} Restoring;
+
+static NdStatus restore(void *arg)
+{
+	Restoring  *r = arg;
+
+	return certifier_restore(r->buf.data, r->buf.len, &r->c);
+}
+
 static void checkpoint_without_memory(void **state)
 {
 	Certifier  *c = rich_state();
-	Certifier  *restored = NULL;
-	NdBuf		buf;
-	long		blocks;
-	long		n = 0;
+	Restoring	r;
 
 	(void) state;
-	nd_buf_init(&buf);
-	kit_fail_after(0);
-	assert_int_equal(certifier_save(c, &buf), ND_NOMEM);
-	assert_int_equal(certifier_create(SMALL, &restored), ND_NOMEM);
-	kit_fail_after(-1);
-	nd_buf_reset(&buf);
-	assert_int_equal(certifier_save(c, &buf), ND_OK);
-	blocks = kit_live_blocks();
-	for (;; n++)
-	{
-		NdStatus	status;
-
-		kit_fail_after(n);
-		status = certifier_restore(buf.data, buf.len, &restored);
-		kit_fail_after(-1);
-		if (status == ND_OK)
-			break;
-		assert_int_equal(status, ND_NOMEM);
-		assert_int_equal(kit_live_blocks(), blocks);
-	}
-	assert_true(n > 8);
-	certifier_destroy(restored);
+	nd_buf_init(&r.buf);
+	nomem_fail(1, NOMEM_ALL);
+	assert_int_equal(certifier_save(c, &r.buf), ND_NOMEM);
+	assert_int_equal(certifier_create(SMALL, &r.c), ND_NOMEM);
+	nomem_fail(0, 0);
+	nd_buf_reset(&r.buf);
+	assert_int_equal(certifier_save(c, &r.buf), ND_OK);
+	assert_true(nomem_call(restore, NULL, &r) > 8);
+	certifier_destroy(r.c);
 	certifier_destroy(c);
-	nd_buf_free(&buf);
-	assert_int_equal(kit_live_blocks(), 0);
+	nd_buf_free(&r.buf);
+	assert_int_equal(nomem_live(), 0);
 }
 
 int main(void)
@@ -817,6 +815,6 @@ int main(void)
 		cmocka_unit_test(checkpoint_without_memory),
 	};
 
-	kit_install_allocator();
+	nomem_install();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

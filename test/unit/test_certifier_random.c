@@ -20,6 +20,7 @@
 
 #include "../../src/core/base/mutant.h"
 #include "certifier_kit.h"
+#include "nomem_kit.h"
 
 #define ENTRIES 220				/* per history */
 #define NODES 3
@@ -510,13 +511,13 @@ static void failed_allocations_change_nothing(void **state)
 			/* a restored state has tables of the smallest size: more of the steps must allocate */
 			if (below(&h, 20) == 0)
 				assert_true(reincarnate(&c));
-			for (long n = 0;; n++)
+			for (uint64_t n = 1;; n++)
 			{
 				KitEntry	copy = e;
 
-				kit_fail_after(n);
+				nomem_fail(n, NOMEM_ALL);
 				status = kit_certify(c, h.index, &copy, &v);
-				kit_fail_after(-1);
+				nomem_fail(0, 0);
 				if (status == ND_OK)
 					break;
 				assert_int_equal(status, ND_NOMEM);
@@ -528,7 +529,7 @@ static void failed_allocations_change_nothing(void **state)
 		}
 		certifier_destroy(c);
 		certifier_destroy(d);
-		assert_int_equal(kit_live_blocks(), 0);
+		assert_int_equal(nomem_live(), 0);
 	}
 	assert_true(failures > (long) (n_seeds / 50));
 }
@@ -572,6 +573,6 @@ int main(int argc, char **argv)
 		first_seed = strtoull(argv[1], NULL, 10);
 	if (argc > 2)
 		n_seeds = strtoull(argv[2], NULL, 10);
-	kit_install_allocator();
+	nomem_install();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,37 +9,8 @@
 
 #include <cmocka.h>
 
+#include "nomem_kit.h"
 #include "raft_harness.h"
-
-static uint64_t allocations;
-static uint64_t fail_from;		/* 1-based; 0 = never */
-static uint64_t fail_count;
-
-static bool fails(void)
-{
-	allocations++;
-	return fail_from != 0 && allocations >= fail_from && allocations < fail_from + fail_count;
-}
-
-static void *counted_alloc(void *ctx, size_t n)
-{
-	(void) ctx;
-	return fails() ? NULL : malloc(n);
-}
-
-static void *counted_realloc(void *ctx, void *p, size_t n)
-{
-	(void) ctx;
-	return fails() ? NULL : realloc(p, n);
-}
-
-static void counted_free(void *ctx, void *p)
-{
-	(void) ctx;
-	free(p);
-}
-
-static const NdAllocator counted = {counted_alloc, counted_realloc, counted_free, NULL};
 
 /* Ask until it is taken, with ticks in between: what fails for want of memory must work later. */
 static void eventually(Harness *h, NdStatus (*what) (Harness *h, NdNodeId leader))
@@ -109,11 +80,12 @@ static void start(Harness *h, NdNodeId id)
 	assert_int_equal(status, ND_OK);
 }
 
-static void history(void)
+static void history(void *arg)
 {
 	Harness    *h = h_alloc(sizeof(Harness));
 	RaftConfiguration *c = h_alloc(sizeof(RaftConfiguration));
 
+	(void) arg;
 	h_init(h);
 	h->config.election_ticks = 4;
 	h->config.append_bytes_max = 12;
@@ -154,25 +126,9 @@ static void history(void)
 
 static void test_every_allocation_fails_once(void **state)
 {
-	uint64_t	total;
-
 	(void) state;
-	nd_set_allocator(&counted);
-	fail_from = 0;
-	allocations = 0;
-	history();
-	total = allocations;
-	assert_in_range(total, 50, 5000);
 	for (uint64_t count = 1; count <= 10; count += 3)
-		for (uint64_t i = 1; i <= total; i++)
-		{
-			fail_from = i;
-			fail_count = count;
-			allocations = 0;
-			history();
-		}
-	fail_from = 0;
-	nd_set_allocator(NULL);
+		assert_in_range(nomem_each(history, NULL, count), 50, 5000);
 }
 
 int main(void)
@@ -181,5 +137,6 @@ int main(void)
 		cmocka_unit_test(test_every_allocation_fails_once),
 	};
 
+	nomem_install();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
  * covered; ND_NOMEM and ND_FULL change nothing; a failed operation makes the store fail for good and loses nothing that was durable;
  * recovery may itself fail and crash, any number of times; nothing of this is ever called damage.
  */
+#include "nomem_kit.h"
 #include "store_kit.h"
 
 #include <stdlib.h>
@@ -54,7 +55,6 @@ typedef struct Run
 } Run;
 
 static Run *run;				/* for trouble() */
-static int64_t alloc_countdown = -1;
 
 static void trouble(const char *what, uint64_t a, uint64_t b)
 {
@@ -63,29 +63,10 @@ static void trouble(const char *what, uint64_t a, uint64_t b)
 				 (unsigned long long) a, (unsigned long long) b, run->k.error);
 }
 
-/* ---- an allocator that fails once, when told ---- */
-
-static bool alloc_fails(void)
+/* The allocation behind `n` more fails, once; -1: none. */
+static void fail_after(int64_t n)
 {
-	return alloc_countdown >= 0 && alloc_countdown-- == 0;
-}
-
-static void *picky_alloc(void *ctx, size_t bytes)
-{
-	(void) ctx;
-	return alloc_fails() ? NULL : malloc(bytes);
-}
-
-static void *picky_realloc(void *ctx, void *p, size_t bytes)
-{
-	(void) ctx;
-	return alloc_fails() ? NULL : realloc(p, bytes);
-}
-
-static void picky_free(void *ctx, void *p)
-{
-	(void) ctx;
-	free(p);
+	nomem_fail(n < 0 ? 0 : (uint64_t) n + 1, 1);
 }
 
 static uint64_t below(uint64_t n)
@@ -259,9 +240,9 @@ static void op_append(ModelGroup *m, NdGroupId id, int64_t countdown)
 		else
 			e[i].payload = kit_payload(id, from + i, term, entry_len(from + i, term));
 	}
-	alloc_countdown = countdown;
+	fail_after(countdown);
 	st = store_append(run->k.s, id, e, n);
-	alloc_countdown = -1;
+	fail_after(-1);
 	for (uint32_t i = 0; i < n; i++)
 		nd_blob_unref(e[i].payload);
 	if (!happened(st))
@@ -404,11 +385,11 @@ static void reopen(bool crash)
 		NdStatus	st;
 
 		if (below(3) == 0)
-			alloc_countdown = (int64_t) below(60);
+			fail_after((int64_t) below(60));
 		else
 			memvfs_fail(x->k.m, (MemVfsOp) below(MEMVFS_OPS), (uint32_t) below(12), 1, ND_IO);
 		st = kit_open(&x->k);
-		alloc_countdown = -1;
+		fail_after(-1);
 		for (uint32_t op = 0; op < MEMVFS_OPS; op++)
 			memvfs_fail(x->k.m, op, 0, 0, ND_OK);
 		if (st != ND_OK && st != ND_IO && st != ND_NOMEM)
@@ -479,14 +460,14 @@ static void one_step(void)
 	}
 	if (!m->exists)
 	{
-		alloc_countdown = countdown;
+		fail_after(countdown);
 		op_create(m, id);
 	}
 	else if (what < 40)
 		op_append(m, id, countdown);
 	else
 	{
-		alloc_countdown = countdown;
+		fail_after(countdown);
 		if (what < 44)
 		{
 			uint64_t	from = m->first + below(m->last - m->first + 2);
@@ -507,7 +488,7 @@ static void one_step(void)
 		else if (what < 92)
 			op_poll(below(4) != 0);
 	}
-	alloc_countdown = -1;
+	fail_after(-1);
 	/* preparing a segment after a flush may fail: then the next call says so */
 	store_status(x->k.s, &status);
 	x->failed = x->failed || status.failed;
@@ -568,11 +549,10 @@ static void test_random(void **state)
 
 int main(void)
 {
-	const NdAllocator allocator = {picky_alloc, picky_realloc, picky_free, NULL};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
 	};
 
-	nd_set_allocator(&allocator);
+	nomem_install();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "../../src/core/wire/wire.h"
+#include "nomem_kit.h"
 
 typedef struct Seen
 {
@@ -405,46 +406,105 @@ static void test_garbage(void **state)
 	nd_buf_free(&buf);
 }
 
-static int	allocations_left;
-
-static void *scarce_alloc(void *ctx, size_t bytes)
+typedef struct Decoding
 {
-	(void) ctx;
-	return allocations_left-- > 0 ? malloc(bytes) : NULL;
+	NdBuf		buf;
+	Seen		seen;
+	WireJoinRequest request;
+	WireJoinAnswer answer;
+} Decoding;
+
+static NdStatus decode_frame(void *arg)
+{
+	Decoding   *d = arg;
+
+	return decode(d->buf.data, d->buf.len, &d->seen);
 }
 
-static void *scarce_realloc(void *ctx, void *p, size_t bytes)
+static NdStatus decode_request(void *arg)
 {
-	(void) ctx;
-	return allocations_left-- > 0 ? realloc(p, bytes) : NULL;
+	Decoding   *d = arg;
+
+	return wire_decode_join_request(d->buf.data, d->buf.len, &d->request);
 }
 
-static void scarce_free(void *ctx, void *p)
+static NdStatus decode_answer(void *arg)
 {
-	(void) ctx;
-	free(p);
+	Decoding   *d = arg;
+
+	return wire_decode_join_answer(d->buf.data, d->buf.len, &d->answer);
 }
 
+/* Whatever allocation fails, a decoder says so, and does not take it for bad bytes: a node that asks to join would be refused for good. */
 static void test_no_memory(void **state)
 {
-	static const NdAllocator scarce = {scarce_alloc, scarce_realloc, scarce_free, NULL};
-	NdBuf		buf;
-	Seen		s;
-	NdStatus	status = ND_NOMEM;
+	static Decoding d;
+	WireMember	m = {.node = 3, .role = RAFT_VOTER, .name = "c", .address = "c:1"};
+	RaftConfiguration *c = nd_zalloc(sizeof(*c));
+	RaftMessage snapshot = {.type = RAFT_MSG_SNAPSHOT, .configuration = c};
 
 	(void) state;
-	nd_buf_init(&buf);
-	fill(&buf);
-	nd_set_allocator(&scarce);
-	for (int n = 0; n < 200 && status != ND_OK; n++)
+	c->n = 1;
+	assert_int_equal(wire_member_to_raft(&m, &c->members[0]), ND_OK);
+	nd_buf_init(&d.buf);
+	fill(&d.buf);
+	assert_true(nomem_call(decode_frame, NULL, &d) > 10);
+	assert_string_equal(d.seen.text, FILLED);
+	wire_put_raft(&d.buf, &snapshot);
+	wire_put_members(&d.buf, &(WireMembers) {.index = 1, .configuration = c});
+	wire_put_snapshot_offer(&d.buf, &(WireSnapshotOffer) {1, 2, 5, 3, 6, 7, 100, c});
+	assert_true(nomem_call(decode_frame, NULL, &d) > 15);
+
+	nd_buf_reset(&d.buf);
+	d.request = (WireJoinRequest) {.token = "secret", .name = "b", .address = "b:1"};
+	assert_int_equal(wire_encode_join_request(&d.request, &d.buf), ND_OK);
+	assert_true(nomem_call(decode_request, NULL, &d) >= 3);
+	nd_buf_reset(&d.buf);
+	d.answer = (WireJoinAnswer) {.kind = WIRE_JOIN_LATER, .text = "wait", .n_members = 1, .members = {m}};
+	assert_int_equal(wire_encode_join_answer(&d.answer, &d.buf), ND_OK);
+	assert_true(nomem_call(decode_answer, NULL, &d) >= 4);
+	nd_buf_free(&d.buf);
+	nd_free(c);
+	assert_int_equal(nomem_live(), 0);
+}
+
+/* Every item in a fresh buffer, so that each must allocate: the buffer says so, and takes them all when there is memory again. */
+static void fill_fresh(void *arg)
+{
+	NdBuf		buf;
+	RaftConfiguration c = {.n = 1, .members = {{.node = 1, .role = RAFT_VOTER}}};
+	RaftMessage snapshot = {.type = RAFT_MSG_SNAPSHOT, .configuration = &c};
+	RaftEntry	entry = {.index = 1, .term = 1, .kind = RAFT_ENTRY_NOOP};
+	RaftMessage append = {.type = RAFT_MSG_APPEND, .n_entries = 1, .entries = &entry};
+
+	(void) arg;
+	for (int item = 0; item < 4; item++)
 	{
-		allocations_left = n;
-		status = decode(buf.data, buf.len, &s);
+		nd_buf_init(&buf);
+		for (int again = 0; again < 2; again++)
+		{
+			if (item == 0)
+				wire_put_raft(&buf, &snapshot);
+			else if (item == 1)
+				wire_put_raft(&buf, &append);
+			else if (item == 2)
+				wire_put_members(&buf, &(WireMembers) {.index = 1, .configuration = &c});
+			else
+				wire_put_snapshot_offer(&buf, &(WireSnapshotOffer) {1, 2, 5, 3, 6, 7, 100, &c});
+			if (!buf.failed)
+				break;
+			assert_true(nomem_failed() && again == 0);
+			nd_buf_free(&buf);
+			nd_buf_init(&buf);
+		}
+		nd_buf_free(&buf);
 	}
-	nd_set_allocator(NULL);
-	assert_int_equal(status, ND_OK);
-	assert_string_equal(s.text, FILLED);
-	nd_buf_free(&buf);
+}
+
+static void test_encoding_without_memory(void **state)
+{
+	(void) state;
+	assert_true(nomem_each(fill_fresh, NULL, 1) >= 8);
 }
 
 static void test_join(void **state)
@@ -579,11 +639,13 @@ int main(void)
 		cmocka_unit_test(test_bad_items),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_encoding_without_memory),
 		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_member_context),
 		cmocka_unit_test(test_meta),
 		cmocka_unit_test(test_token_hash),
 	};
 
+	nomem_install();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

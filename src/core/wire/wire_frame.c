@@ -11,8 +11,11 @@
 
 static void *pb_alloc(void *ctx, size_t bytes)
 {
-	(void) ctx;
-	return nd_alloc(bytes);
+	WireMemory *m = ctx;
+	void	   *p = nd_alloc(bytes);
+
+	m->failed = m->failed || p == NULL;
+	return p;
 }
 
 static void pb_free(void *ctx, void *p)
@@ -21,7 +24,11 @@ static void pb_free(void *ctx, void *p)
 	nd_free(p);
 }
 
-ProtobufCAllocator wire__allocator = {pb_alloc, pb_free, NULL};
+void wire__memory_init(WireMemory *m)
+{
+	m->base = (ProtobufCAllocator) {pb_alloc, pb_free, m};
+	m->failed = false;
+}
 
 typedef struct PackBuffer
 {
@@ -361,12 +368,14 @@ static void hand_small(const Nodedb__Frame *f, const WireSink *sink)
 
 NdStatus wire_decode(const uint8_t *data, size_t len, NdNodeId from, NdNodeId to, const WireSink *sink)
 {
-	Nodedb__Frame *f = nodedb__frame__unpack(&wire__allocator, len, data);
+	WireMemory	memory;
+	Nodedb__Frame *f;
 	NdStatus	status;
 
-	/* protobuf-c does not tell bad bytes from no memory; both mean a lost frame. */
+	wire__memory_init(&memory);
+	f = nodedb__frame__unpack(&memory.base, len, data);
 	if (f == NULL)
-		return ND_INVALID;
+		return memory.failed ? ND_NOMEM : ND_INVALID;
 	status = check_frame(f);
 	if (status == ND_OK)
 	{
@@ -383,6 +392,6 @@ NdStatus wire_decode(const uint8_t *data, size_t len, NdNodeId from, NdNodeId to
 		if (status == ND_OK)
 			status = wire__hand_snapshots(f, sink);
 	}
-	nodedb__frame__free_unpacked(f, &wire__allocator);
+	nodedb__frame__free_unpacked(f, &memory.base);
 	return status;
 }

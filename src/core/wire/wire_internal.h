@@ -9,7 +9,14 @@
 #include "nodedb.pb-c.h"
 #include "wire.h"
 
-extern ProtobufCAllocator wire__allocator;
+/* nd_alloc() for protobuf-c, which does not tell bad bytes from no memory by itself. */
+typedef struct WireMemory
+{
+	ProtobufCAllocator base;
+	bool		failed;
+} WireMemory;
+
+void		wire__memory_init(WireMemory *m);
 
 void		wire__pack(NdBuf *out, const ProtobufCMessage *m);
 

@@ -32,11 +32,14 @@ NdStatus wire_encode_join_request(const WireJoinRequest *r, NdBuf *out)
 
 NdStatus wire_decode_join_request(const uint8_t *data, size_t len, WireJoinRequest *out)
 {
-	Nodedb__JoinRequest *m = nodedb__join_request__unpack(&wire__allocator, len, data);
+	WireMemory	memory;
+	Nodedb__JoinRequest *m;
 	NdStatus	status = ND_OK;
 
+	wire__memory_init(&memory);
+	m = nodedb__join_request__unpack(&memory.base, len, data);
 	if (m == NULL)
-		return ND_INVALID;
+		return memory.failed ? ND_NOMEM : ND_INVALID;
 	memset(out, 0, sizeof(*out));
 	out->host_id = m->host_id;
 	out->format_min = m->format_min;
@@ -46,7 +49,7 @@ NdStatus wire_decode_join_request(const uint8_t *data, size_t len, WireJoinReque
 		!copy_text(out->address, sizeof(out->address), m->address) ||
 		out->name[0] == '\0' || out->address[0] == '\0')
 		status = ND_INVALID;
-	nodedb__join_request__free_unpacked(m, &wire__allocator);
+	nodedb__join_request__free_unpacked(m, &memory.base);
 	return status;
 }
 
@@ -96,11 +99,14 @@ static bool take_member(const Nodedb__Member *m, WireMember *out)
 
 NdStatus wire_decode_join_answer(const uint8_t *data, size_t len, WireJoinAnswer *out)
 {
-	Nodedb__JoinAnswer *m = nodedb__join_answer__unpack(&wire__allocator, len, data);
+	WireMemory	memory;
+	Nodedb__JoinAnswer *m;
 	NdStatus	status = ND_OK;
 
+	wire__memory_init(&memory);
+	m = nodedb__join_answer__unpack(&memory.base, len, data);
 	if (m == NULL)
-		return ND_INVALID;
+		return memory.failed ? ND_NOMEM : ND_INVALID;
 	memset(out, 0, sizeof(*out));
 	out->cluster_id = m->cluster_id;
 	out->node = m->node;
@@ -118,6 +124,6 @@ NdStatus wire_decode_join_answer(const uint8_t *data, size_t len, WireJoinAnswer
 			status = ND_INVALID;
 		out->n_members++;
 	}
-	nodedb__join_answer__free_unpacked(m, &wire__allocator);
+	nodedb__join_answer__free_unpacked(m, &memory.base);
 	return status;
 }
