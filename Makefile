@@ -5,7 +5,8 @@
 #   nodedb.so                src/pg but src/pg/worker/raft_worker*.c: light, named in shared_preload_libraries
 #   nodedb_logdump           src/tools/logdump*.c: reads the log of a node, for support
 #   nodedb_worker.so         src/pg/worker/raft_worker*.c, src/transport/grpc*.c and the whole of libnodedb.a: only the raft worker loads it
-# The tests build the same sources again in flavours of their own: build/san (sanitizers), build/mut (planted bugs), build/fuzz (clang).
+# The tests build the same sources again in flavours of their own: build/san (sanitizers), build/mut (planted bugs), build/exp (the Raft core, small, for
+# test/explore), build/fuzz (clang).
 #
 # Invariants:
 # 1. Nothing outside src/pg sees a header of PostgreSQL: the compiler is not told where they are.
@@ -48,10 +49,12 @@ STD        := -std=c11 -D_GNU_SOURCE -pthread -fPIC -g -Wall -Wextra -Wno-format
 FLAGS_obj  := -O2
 FLAGS_san  := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_mut  := -O2 -DND_MUTANTS
+FLAGS_exp  := -O2 -DND_MUTANTS -DRAFT_MEMBERS_MAX=4 -DRAFT_CONTEXT_MAX=1
 FLAGS_fuzz := -O1 -Wno-unknown-warning-option -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 CC_obj     := gcc
 CC_san     := gcc
 CC_mut     := gcc
+CC_exp     := gcc
 CC_fuzz    := $(CLANG_FUZZ)
 CORE_LIBS  := -lprotobuf-c -lxxhash -pthread
 GRPC_LIBS  := -lgrpc -lgpr
@@ -87,7 +90,7 @@ $(B)/$(1)/libtest.a: $(call objects,$(1),$(wildcard test/sim/memvfs*.c) test/uni
 	@rm -f $$@
 	$$(say)ar qcs $$@ $$^
 endef
-$(foreach f,obj san mut fuzz,$(eval $(call flavour,$(f))))
+$(foreach f,obj san mut exp fuzz,$(eval $(call flavour,$(f))))
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: src/core/wire/%.proto
 	@mkdir -p $(B)/gen
@@ -113,7 +116,7 @@ $(B)/nodedb_logdump: $(call objects,obj,$(wildcard src/tools/logdump*.c)) $(B)/o
 PROGRAMS_BUILT := $(B)/nodedb_logdump
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
-.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-long test-build sim mutants bench bench-core fuzz fuzz-merge format lint clean-build
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-long test-build sim mutants explore explore-mutants bench bench-core fuzz fuzz-merge format lint clean-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -123,11 +126,13 @@ help:
 	@echo "make install     install them into PostgreSQL $(PG_MAJOR)       make uninstall: remove them"
 	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
-	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace sim mutants fuzz pg cluster"
+	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace explore sim mutants fuzz pg cluster"
 	@echo "make test-long   twenty kills in a row under load, 100,000 transactions while a node is away"
 	@echo "make sim         simulated clusters on all cores for SIM_SECONDS (60); SEEDS=a..b these"
 	@echo "                 SEED=n one, with its trace"
 	@echo "make mutants     every planted bug must be caught by the simulator"
+	@echo "make explore     every interleaving of a small Raft group, EXPLORE_SECONDS (120) for each bound; BOUND='x terms=2 ...' one of your own"
+	@echo "make explore-mutants   the planted bugs of the Raft core that this finds"
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
 	@echo "make bench-core  the core alone"
 	@echo "make fuzz        each libFuzzer target for FUZZ_SECONDS (30), from test/fuzz/corpus; make fuzz-merge: what it found of use goes there"
@@ -174,6 +179,8 @@ SIM_SRC       := $(filter-out test/sim/memvfs%,$(wildcard test/sim/*.c))
 SIM_BIN       := $(if $(SIM_SRC),$(B)/obj/sim)
 MUT_BIN       := $(if $(SIM_SRC),$(B)/mut/sim $(B)/mut/test/trace/trace $(addprefix $(B)/mut/test/unit/,test_store test_store_faults \
 	test_store_random test_store_scrub test_raft test_raft_traps test_raft_members test_raft_random test_node test_node_member test_node_snapshot test_certifier))
+EXPLORE_SRC   := $(wildcard test/explore/*.c)
+EXPLORE_BIN   := $(if $(EXPLORE_SRC),$(B)/exp/explore)
 FUZZ_BIN      := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 REPLAY_BIN    := $(patsubst %.c,$(B)/san/%,$(wildcard test/fuzz/fuzz_*.c))
 BENCH_BIN     := $(patsubst test/bench/%.c,$(B)/obj/%,$(wildcard test/bench/bench_*.c))
@@ -204,6 +211,7 @@ $(B)/obj/sim: $(call objects,obj,$(SIM_SRC)) $(B)/obj/libtest.a $(B)/obj/libnode
 $(B)/mut/sim: $(call objects,mut,$(SIM_SRC)) $(B)/mut/libtest.a $(B)/mut/libnodedb.a
 	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
+FLAGS_exp  := -O2 -DND_MUTANTS -DRAFT_MEMBERS_MAX=4 -DRAFT_CONTEXT_MAX=1
 # what a fuzz target needs beyond libnodedb.a
 FUZZ_SRC_logdump_body := src/tools/logdump_body.c
 FUZZ_SRC_hello        := src/transport/grpc_handshake.c
@@ -227,7 +235,7 @@ $(B)/obj/bench_%: $(B)/obj/test/bench/bench_%.o $(B)/obj/libtest.a $(B)/obj/libn
 test-build:
 	-@$(MAKE) --no-print-directory -k -j$(JOBS) test-programs
 .PHONY: test-programs
-test-programs: $(UNIT_BIN) $(TRANSPORT_BIN) $(TRACE_BIN) $(SIM_BIN) $(MUT_BIN) $(REPLAY_BIN)
+test-programs: $(UNIT_BIN) $(TRANSPORT_BIN) $(TRACE_BIN) $(EXPLORE_BIN) $(SIM_BIN) $(MUT_BIN) $(REPLAY_BIN)
 
 test:
 	@$(MAKE) --no-print-directory deps
@@ -249,6 +257,15 @@ sim: $(SIM_BIN)
 
 mutants: $(MUT_BIN)
 	test/sim/mutants.sh
+
+BOUND           ?= every
+EXPLORE_SECONDS ?= 120
+EXPLORE_MEMORY  ?= 2048
+explore: $(EXPLORE_BIN)
+	$(EXPLORE_BIN) --seconds $(EXPLORE_SECONDS) --memory $(EXPLORE_MEMORY) '$(BOUND)'
+
+explore-mutants: $(EXPLORE_BIN)
+	test/explore/mutants.sh
 
 bench:
 	@test/bench/run.py $(BENCH_ARGS)

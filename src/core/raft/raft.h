@@ -46,8 +46,10 @@ typedef enum RaftRole
 	RAFT_LEAVING = 2			/* joint only: a voter of the outgoing configuration that is no member of the incoming one */
 } RaftRole;
 
+#ifndef RAFT_MEMBERS_MAX		/* test/explore copies states by the million, so it builds the core with fewer and without contexts */
 #define RAFT_MEMBERS_MAX 63
 #define RAFT_CONTEXT_MAX 255	/* bytes of a member's context */
+#endif
 
 typedef struct RaftMember
 {

@@ -128,7 +128,8 @@ static const char *check_leader(const Raft *r)
 		return "a leader without an entry of its term";
 	if (r->commit < r->term_start && r->config.index >= r->term_start)
 		return "a configuration was proposed before an entry of the term was committed";
-	if (r->config.index > r->commit && r->config_prev.index > r->commit)
+	/* Of those that it found in its log, the older one is committed, but a restart may have forgotten the commit. */
+	if (r->config.index > r->commit && r->config_prev.index > r->commit && r->config.index >= r->term_start)
 		return "two configurations are uncommitted";
 	for (uint32_t i = 0; i < r->n_batches; i++)
 	{
