@@ -24,13 +24,27 @@ declare -A ELSEWHERE=(
 	[NODE_SNAPSHOT_OLD_MEMBERS]="unit/test_node_snapshot"
 	[NODE_SNAPSHOT_LOG_CUT]="unit/test_node_snapshot"
 	[NODE_SNAPSHOT_DELIVERS]="unit/test_node_snapshot"
-	[STORE_ANY_NODE]="unit/test_store_faults"
+	[NODE_REUSE_ID]="unit/test_node_member"
+	[RAFT_COMMIT_UNMATCHED]="unit/test_raft_traps"
+	[RAFT_STALE_PERSISTED]="unit/test_raft_traps"
+	[RAFT_READ_TRUST_ASKER]="trace/trace test/trace/frugal_reads_five.txt"
+	[RAFT_CAMPAIGN_INSTALLING]="unit/test_node_snapshot"
+	[RAFT_CAMPAIGN_UNDURABLE]="trace/trace test/trace/campaign_undurable.txt"
+	[RAFT_TRANSFER_SECOND_VOTE]="unit/test_raft"
+	[RAFT_PREVOTE_DISTURBS]="unit/test_raft"
+	[RAFT_NO_CHECK_QUORUM]="unit/test_raft"
+	[RAFT_OLD_TERM_REPLY]="trace/trace test/trace/old_term_reply.txt"
+	[RAFT_SNAPSHOT_KEEPS_CONFIG]="unit/test_node_snapshot"
+	[CERTIFIER_READS_IGNORED]="unit/test_certifier"
+	[CERTIFIER_READ_BASE]="unit/test_certifier"
+	[CERTIFIER_FENCE_IGNORED]="unit/test_certifier"
+	[CERTIFIER_OLD_BASE]="unit/test_certifier"
+	[STORE_FORGET_SUFFIX]="unit/test_store"
+	[STORE_STALE_RECORDS]="unit/test_store_faults"
+	[STORE_FREE_EARLY]="unit/test_store_random"
+	[STORE_SUCCESSOR_UNDURABLE]="unit/test_store_random"
 	[STORE_NO_SETTLE]="unit/test_store_faults"
-	[STORE_NO_BEGIN]="unit/test_store_faults"
-	[STORE_BODY_UNCHECKED]="unit/test_store_faults"
-	[STORE_NAME_FIRST]="unit/test_store_faults"
-	[STORE_FORGET_SUFFIX]="unit/test_store_random"
-	[STORE_SCRUB_NO_SUM]="unit/test_store_scrub"
+	[STORE_ANY_NODE]="unit/test_store_faults"
 	[STORE_SCRUB_STOPS]="unit/test_store_scrub"
 	[STORE_SCRUB_SHRUGS]="unit/test_store_scrub"
 )
@@ -46,7 +60,7 @@ if [ "${1:-}" = --one ]; then
 		elif MUTANT=$name timeout "$SECONDS_EACH" "${command[@]}" > /dev/null 2>&1; then
 			echo "$name | - | **survives** ${ELSEWHERE[$name]}"
 		else
-			echo "$name | test | ${ELSEWHERE[$name]%% *}"
+			echo "$name | test | ${ELSEWHERE[$name]##*/}"
 		fi
 		exit
 	fi

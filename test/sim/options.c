@@ -118,7 +118,7 @@ static void choose_more(SimOptions *o, uint64_t seed)
 		o->membership_every = 100 * SIM_MS + nd_random_below(&r, 500 * SIM_MS);
 		o->nodes = (uint32_t) PICK(&r, 3, 3, 4, 5, 6);
 	}
-	if (nd_random_below(&r, 14) == 0)
+	if (nd_random_below(&r, 30) == 0)
 	{
 		o->data_groups = 15 + (uint32_t) nd_random_below(&r, 49);
 		o->chaos_us = 1 * SIM_S + nd_random_below(&r, 2 * SIM_S);
