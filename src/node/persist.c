@@ -131,7 +131,7 @@ static NdStatus persist(NodeGroup *g)
 			/* Also the flush under way: entries that are cut and come back with the same index and term are durable with their own flush only. */
 			if (g->gather.index >= u->truncate_from)
 				g->gather.index = g->gather.term = 0;
-			if (g->flight.index >= u->truncate_from && !MUTANT(NODE_STALE_FLUSH_MARK))
+			if (g->flight.index >= u->truncate_from)
 				g->flight.index = g->flight.term = 0;
 			if (g->owed.index >= u->truncate_from)
 				g->owed.index = g->owed.term = 0;
