@@ -4,6 +4,10 @@
  */
 #include "store_kit.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "../../src/store/store_walk.h"
 
 typedef struct Place
@@ -321,6 +325,69 @@ static void test_read_names_place(void **state)
 	kit_free(&k);
 }
 
+/* Real files: what was asked for comes in the end, whole rounds of it, and damage below the cache's feet is seen. */
+static void test_real_files(void **state)
+{
+	char		dir[] = "/tmp/test_store_scrub.XXXXXX";
+	char		path[256];
+	char		error[300];
+	StoreConfig config = {.dir = dir, .cluster_id = 77, .node = 3, .segment_bytes = KIT_SEGMENT, .cache_bytes = 4096, .record_bytes_max = 8192};
+	RaftConfiguration c;
+	StoreStatus status;
+	Vfs		   *vfs;
+	Store	   *s;
+	NdStatus	st = ND_OK;
+	uint8_t		byte;
+	int			fd;
+
+	(void) state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(vfs_posix_create(&vfs), ND_OK);
+	assert_int_equal(store_open(vfs, &config, &s, error, sizeof(error)), ND_OK);
+	kit_configuration(&c, 0, 3);
+	assert_int_equal(store_create_group(s, 1, &c), ND_OK);
+	for (uint64_t i = 1; i <= 100; i++)
+	{
+		RaftEntry	e = {.index = i, .term = 1, .kind = RAFT_ENTRY_DATA, .payload = kit_payload(1, i, 1, 700)};
+		uint64_t	seq;
+		uint64_t	durable = 0;
+
+		assert_int_equal(store_append(s, 1, &e, 1), ND_OK);
+		nd_blob_unref(e.payload);
+		assert_int_equal(store_flush_start(s, &seq), ND_OK);
+		while (durable < seq)
+			assert_int_equal(store_flush_poll(s, &durable), ND_OK);
+	}
+	for (uint64_t n = 0; n < 20000000 && (st == ND_OK || st == ND_BUSY); n++)
+	{
+		st = store_scrub(s, 4096);
+		store_status(s, &status);
+		if (status.scrub_rounds == 2)
+			break;
+	}
+	assert_int_equal(status.scrub_rounds, 2);
+	assert_int_equal(status.damages, 0);
+	assert_true(status.scrub_bytes > 2 * 70000);
+	snprintf(path, sizeof(path), "%s/0000000000000002.seg", dir);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, 3000), 1);
+	byte ^= 16;
+	assert_int_equal(pwrite(fd, &byte, 1, 3000), 1);
+	close(fd);
+	for (uint64_t n = 0; n < 20000000 && (st == ND_OK || st == ND_BUSY); n++)
+		st = store_scrub(s, 4096);
+	assert_int_equal(st, ND_DAMAGED);
+	store_close(s);
+	vfs_posix_destroy(vfs);
+	for (int i = 1; i < 40; i++)
+	{
+		snprintf(path, sizeof(path), "%s/%016x.seg", dir, i);
+		unlink(path);
+	}
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -333,6 +400,7 @@ int main(void)
 		cmocka_unit_test(test_refused_read),
 		cmocka_unit_test(test_busy_disk),
 		cmocka_unit_test(test_read_names_place),
+		cmocka_unit_test(test_real_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
