@@ -107,6 +107,14 @@ CREATE DOMAIN positive AS int CHECK (VALUE > 0)
 CREATE TABLE typed (m mood, p pair, s span, d positive)
 ALTER DOMAIN positive ADD CONSTRAINT small CHECK (VALUE < 1000)
 ALTER DOMAIN positive DROP CONSTRAINT small
+CREATE DOMAIN short AS text CONSTRAINT length CHECK (length(VALUE) < 9)
+ALTER DOMAIN short RENAME CONSTRAINT length TO of_nine
+ALTER DOMAIN short RENAME TO shorter
+ALTER DOMAIN shorter SET SCHEMA s
+CREATE TYPE small AS ENUM ('x')
+CREATE TABLE smalls (a small, b s.shorter)
+ALTER TYPE small RENAME TO smaller
+ALTER TYPE smaller SET SCHEMA s
 CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + 1'
 CREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN a + 2; END $$
 CREATE FUNCTION trg() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := upper(NEW.v); RETURN NEW; END $$
@@ -132,6 +140,8 @@ CREATE COLLATION german (PROVIDER = icu, LOCALE = 'de')
 CREATE ROLE alice LOGIN PASSWORD 'secret'
 CREATE ROLE readers
 GRANT readers TO alice
+ALTER TYPE s.smaller OWNER TO alice
+ALTER DOMAIN s.shorter OWNER TO alice
 ALTER ROLE alice SET work_mem = '8MB'
 ALTER ROLE alice ENCRYPTED PASSWORD $$geheim$$ CONNECTION LIMIT 5
 GRANT SELECT, INSERT ON t TO readers
@@ -181,6 +191,87 @@ def partitions(c):
 @test
 def all_other_objects(c):
 	alternate(c, OTHERS)
+	same_schema(c)
+
+
+NATIVE = """
+CREATE FUNCTION native_equal(int, int) RETURNS bool LANGUAGE internal IMMUTABLE AS 'int4eq'
+CREATE FUNCTION native_handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler'
+CREATE OPERATOR ==== (LEFTARG = int, RIGHTARG = int, FUNCTION = native_equal)
+CREATE TRUSTED LANGUAGE native HANDLER native_handler
+CREATE FUNCTION in_native() RETURNS int LANGUAGE native AS 'BEGIN RETURN 1; END'
+CREATE ACCESS METHOD gist_again TYPE INDEX HANDLER gisthandler
+CREATE OPERATOR CLASS again DEFAULT FOR TYPE box USING gist_again AS OPERATOR 3 &&, FUNCTION 1 gist_box_consistent(internal, box, smallint, oid, internal), FUNCTION 2 gist_box_union(internal, internal), FUNCTION 5 gist_box_penalty(internal, internal, internal), FUNCTION 6 gist_box_picksplit(internal, internal), FUNCTION 7 gist_box_same(box, box, internal)
+CREATE TABLE boxes (b box)
+CREATE INDEX ON boxes USING gist_again (b)
+INSERT INTO boxes VALUES ('(1,1),(0,0)')
+GRANT USAGE ON LANGUAGE native TO PUBLIC
+DROP TABLE boxes
+DROP ACCESS METHOD gist_again CASCADE
+DROP LANGUAGE native CASCADE
+""".strip().splitlines()
+
+
+@test
+def native_functions_languages_and_access_methods(c):
+	"""Made of what lies in the servers' files, which are alike."""
+	alternate(c, NATIVE[:-3])
+	same_schema(c)
+	alternate(c, NATIVE[-3:])
+	same_schema(c)
+
+
+@test
+def owner_and_privileges_of_the_database(c):
+	"""A replica runs commands as their role: it needs what the role needed."""
+	alternate(c, ["CREATE ROLE maker", "GRANT CREATE ON DATABASE nodedb TO maker"])
+	c.execute(2, "SET ROLE maker; CREATE SCHEMA of_maker; RESET ROLE; DROP SCHEMA of_maker; REVOKE CREATE ON DATABASE nodedb FROM maker")
+	everywhere(c, "SELECT has_database_privilege('maker', 'nodedb', 'CREATE')::text", "false")
+	alternate(c, ["ALTER DATABASE nodedb OWNER TO maker", "GRANT SET ON PARAMETER log_min_messages TO maker",
+				  "GRANT SET ON PARAMETER log_min_messages TO maker WITH GRANT OPTION"])
+	c.execute(3, "SET ROLE maker; CREATE SCHEMA of_maker; CREATE FUNCTION of_maker.f() RETURNS int LANGUAGE sql SET log_min_messages = error AS 'SELECT 1'")
+	same_schema(c)
+	alternate(c, ["DROP SCHEMA of_maker CASCADE", "ALTER DATABASE nodedb OWNER TO postgres", "DROP OWNED BY maker", "DROP ROLE maker"])
+	same_schema(c)
+
+
+@test
+def places_of_indexes_are_of_the_node(c):
+	with c.connect(1) as one:
+		one.execute("SET allow_in_place_tablespaces = on")
+		one.execute("CREATE TABLESPACE only_here LOCATION ''")
+		one.execute("CREATE TABLE placed (a int PRIMARY KEY USING INDEX TABLESPACE only_here, b int, UNIQUE (b) USING INDEX TABLESPACE only_here)"
+					" TABLESPACE only_here")
+		one.execute("ALTER TABLE placed ADD UNIQUE (a, b) USING INDEX TABLESPACE only_here")
+		one.execute("ALTER TABLE placed ADD COLUMN c int UNIQUE USING INDEX TABLESPACE only_here")
+		one.execute("CREATE SCHEMA placed CREATE TABLE placed (a int PRIMARY KEY USING INDEX TABLESPACE only_here) TABLESPACE only_here")
+	c.execute(2, "INSERT INTO placed VALUES (1, 1, 1)")
+	same_everywhere(c, "placed", "placed.placed")
+	with c.connect(1) as one:
+		one.execute("DROP TABLE placed; DROP SCHEMA placed CASCADE")
+		one.execute("DROP TABLESPACE only_here")
+	same_schema(c)
+
+
+@test
+def objects_of_a_session_stay_there(c):
+	"""In the schema of temporary objects, or of a temporary table's type: nobody else could make them."""
+	before = dump(c, 2)
+	with c.connect(1) as one:
+		one.execute("CREATE TEMP TABLE tmp AS SELECT 1 AS a, 'x'::text AS b")
+		one.execute("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+		one.execute("CREATE FUNCTION of_tmp(tmp) RETURNS text LANGUAGE sql AS 'SELECT $1.b'")
+		one.execute("CREATE FUNCTION set_of_tmp() RETURNS SETOF tmp LANGUAGE sql AS 'SELECT * FROM tmp'")
+		one.execute("CREATE DOMAIN pg_temp.d AS int; CREATE DOMAIN array_of_tmp AS tmp[]; CREATE TYPE pg_temp.e AS ENUM ('a')")
+		one.execute("CREATE TYPE pg_temp.ct AS (a int); CREATE TYPE pg_temp.rt AS RANGE (subtype = int)")
+		one.execute("CREATE OPERATOR pg_temp.@@@ (LEFTARG = int, RIGHTARG = int, FUNCTION = int4mi)")
+		one.execute("CREATE AGGREGATE pg_temp.agg(int) (SFUNC = int4pl, STYPE = int)")
+		one.execute("CREATE STATISTICS pg_temp.st ON id, v FROM t")
+		equal(one.value("SELECT pg_temp.f() || of_tmp(t) || (SELECT b FROM set_of_tmp()) FROM tmp t"), "1xx")
+		fails("0A000", lambda: one.execute("CREATE TABLE bad (LIKE tmp)"))
+		one.execute("DROP FUNCTION of_tmp(tmp); DROP FUNCTION pg_temp.f(); SET search_path = pg_temp; CREATE DOMAIN d2 AS int; DROP DOMAIN d2")
+		c.wait_caught_up()
+		equal(dump(c, 2), before)
 	same_schema(c)
 
 

@@ -235,6 +235,19 @@ check_parent(RangeVar *parent, DdlScope child)
 		ddl_refuse_mixed(parent->relname);
 }
 
+/* LIKE leaves no dependency behind that would tell (touched.c). */
+static void
+check_template(RangeVar *template)
+{
+	Oid			relid = RangeVarGetRelid(template, NoLock, true);
+
+	if (OidIsValid(relid) && !IsCatalogRelationOid(relid) && ddl_relation_scope(relid) == DDL_NODE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a replicated table cannot be made LIKE a table of this node: \"%s\"", template->relname),
+				 errhint("Name the columns, or use CREATE TABLE ... AS TABLE ... WITH NO DATA.")));
+}
+
 static void
 add_referenced(DdlCommand *c, Node *element)
 {
@@ -273,7 +286,11 @@ classify_create_table(DdlCommand *c)
 		(void) add_range(c, lfirst_node(RangeVar, lc));
 	}
 	foreach(lc, stmt->tableElts)
+	{
+		if (IsA(lfirst(lc), TableLikeClause))
+			check_template(((TableLikeClause *) lfirst(lc))->relation);
 		add_referenced(c, lfirst(lc));
+	}
 	foreach(lc, stmt->constraints)
 		add_referenced(c, lfirst(lc));
 }
@@ -330,26 +347,70 @@ classify_sequence(DdlCommand *c)
 		(void) exists_already(c, stmt->sequence, stmt->if_not_exists);
 }
 
-/* Code in a library of the node, not in the database. */
+/* The row type of a temporary table, for instance. */
 static bool
-is_native(List *options)
+is_temporary_type(TypeName *name)
 {
-	ListCell   *lc;
+	Oid			type = name == NULL ? InvalidOid : LookupTypeNameOid(NULL, name, true);
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	bool		temporary;
 
-	foreach(lc, options)
-	{
-		DefElem    *option = lfirst_node(DefElem, lc);
-
-		if (strcmp(option->defname, "language") == 0)
-			return pg_strcasecmp(strVal(option->arg), "c") == 0 || pg_strcasecmp(strVal(option->arg), "internal") == 0;
-	}
-	return false;
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	temporary = isAnyTempNamespace(((Form_pg_type) GETSTRUCT(tuple))->typnamespace);
+	ReleaseSysCache(tuple);
+	return temporary;
 }
 
+/* New objects that are no relations: the session's own when they are made in its schema, or of its types. */
 static void
-classify_function(DdlCommand *c)
+classify_new_object(DdlCommand *c)
 {
-	c->scope = is_native(castNode(CreateFunctionStmt, c->stmt)->options) ? DDL_NODE : DDL_CLUSTER;
+	List	   *names = NIL;
+	bool		temporary = false;
+	ListCell   *lc;
+
+	switch (nodeTag(c->stmt))
+	{
+		case T_CreateFunctionStmt:
+			names = ((CreateFunctionStmt *) c->stmt)->funcname;
+			temporary = is_temporary_type(((CreateFunctionStmt *) c->stmt)->returnType);
+			foreach(lc, ((CreateFunctionStmt *) c->stmt)->parameters)
+				temporary |= is_temporary_type(lfirst_node(FunctionParameter, lc)->argType);
+			break;
+		case T_CreateDomainStmt:
+			names = ((CreateDomainStmt *) c->stmt)->domainname;
+			temporary = is_temporary_type(((CreateDomainStmt *) c->stmt)->typeName);
+			break;
+		case T_DefineStmt:
+			names = ((DefineStmt *) c->stmt)->defnames;
+			break;
+		case T_CompositeTypeStmt:
+			temporary = is_temporary(((CompositeTypeStmt *) c->stmt)->typevar);
+			foreach(lc, ((CompositeTypeStmt *) c->stmt)->coldeflist)
+				temporary |= is_temporary_type(lfirst_node(ColumnDef, lc)->typeName);
+			break;
+		case T_CreateEnumStmt:
+			names = ((CreateEnumStmt *) c->stmt)->typeName;
+			break;
+		case T_CreateRangeStmt:
+			names = ((CreateRangeStmt *) c->stmt)->typeName;
+			break;
+		case T_CreateOpClassStmt:
+			names = ((CreateOpClassStmt *) c->stmt)->opclassname;
+			break;
+		case T_CreateOpFamilyStmt:
+			names = ((CreateOpFamilyStmt *) c->stmt)->opfamilyname;
+			break;
+		case T_CreateConversionStmt:
+			names = ((CreateConversionStmt *) c->stmt)->conversion_name;
+			break;
+		default:
+			elog(ERROR, "nodedb: command %d makes no object", (int) nodeTag(c->stmt));
+	}
+	if (names != NIL)
+		temporary |= is_temporary(makeRangeVarFromNameList(names));
+	c->scope = temporary ? DDL_NODE : DDL_CLUSTER;
 }
 
 /* ---- commands on one relation ---- */
@@ -456,6 +517,8 @@ classify_statistics(DdlCommand *c)
 		if (IsA(lfirst(lc), RangeVar))
 			(void) add_range(c, lfirst(lc));
 	by_found(c);
+	if (castNode(CreateStatsStmt, c->stmt)->defnames != NIL && is_temporary(makeRangeVarFromNameList(castNode(CreateStatsStmt, c->stmt)->defnames)))
+		c->scope = DDL_NODE;
 }
 
 static void
@@ -476,25 +539,28 @@ is_node_kind(ObjectType type)
 {
 	switch (type)
 	{
-		case OBJECT_ACCESS_METHOD:
 		case OBJECT_DATABASE:
 		case OBJECT_FDW:
 		case OBJECT_FOREIGN_SERVER:
 		case OBJECT_FOREIGN_TABLE:
-		case OBJECT_LANGUAGE:
 		case OBJECT_LARGEOBJECT:
-		case OBJECT_PARAMETER_ACL:
 		case OBJECT_PUBLICATION:
 		case OBJECT_PUBLICATION_NAMESPACE:
 		case OBJECT_PUBLICATION_REL:
 		case OBJECT_SUBSCRIPTION:
 		case OBJECT_TABLESPACE:
-		case OBJECT_TRANSFORM:
 		case OBJECT_USER_MAPPING:
 			return true;
 		default:
 			return false;
 	}
+}
+
+/* The replicated database itself, whose owner and privileges count when a replica runs a command as its role. */
+static bool
+is_this_database(ObjectType type, Node *object)
+{
+	return type == OBJECT_DATABASE && object != NULL && strcmp(strVal(object), nodedb_database) == 0;
 }
 
 static bool
@@ -572,7 +638,7 @@ classify_target(DdlCommand *c, ObjectType type, RangeVar *rel, Node *object)
 {
 	if (is_node_kind(type))
 	{
-		c->scope = DDL_NODE;
+		c->scope = is_this_database(type, object) ? DDL_CLUSTER : DDL_NODE;
 		return;
 	}
 	/* no catalogue of objects that could be marked: */
@@ -583,6 +649,9 @@ classify_target(DdlCommand *c, ObjectType type, RangeVar *rel, Node *object)
 	}
 	if (rel != NULL)
 		(void) add_range(c, rel);
+	else if (object != NULL && IsA(object, List) && IsA(linitial((List *) object), String) &&
+			 (type == OBJECT_TYPE || type == OBJECT_DOMAIN || type == OBJECT_DOMCONSTRAINT))
+		add_type(c, (List *) object);	/* the grammar gives their bare name, no TypeName, and for RENAME CONSTRAINT the domain's */
 	else if (object != NULL)
 		add_object(c, type, object);
 	by_found(c);
@@ -690,8 +759,9 @@ classify_grant(DdlCommand *c)
 	GrantStmt  *stmt = castNode(GrantStmt, c->stmt);
 	ListCell   *lc;
 
-	c->scope = is_node_kind(stmt->objtype) ? DDL_NODE : DDL_CLUSTER;
-	if (c->scope == DDL_NODE || stmt->targtype != ACL_TARGET_OBJECT)
+	c->scope = is_node_kind(stmt->objtype) && !(list_length(stmt->objects) == 1 && is_this_database(stmt->objtype, linitial(stmt->objects))) ?
+		DDL_NODE : DDL_CLUSTER;
+	if (c->scope == DDL_NODE || stmt->targtype != ACL_TARGET_OBJECT || stmt->objtype == OBJECT_DATABASE || stmt->objtype == OBJECT_PARAMETER_ACL)
 		return;
 	foreach(lc, stmt->objects)
 	{
@@ -758,7 +828,7 @@ static const struct
 	{T_ViewStmt, classify_view},
 	{T_CreateSeqStmt, classify_sequence},
 	{T_CreateSchemaStmt, classify_cluster},
-	{T_CreateFunctionStmt, classify_function},
+	{T_CreateFunctionStmt, classify_new_object},
 	{T_AlterTableStmt, classify_alter_table},
 	{T_IndexStmt, classify_index},
 	{T_CreateTrigStmt, classify_trigger},
@@ -786,16 +856,16 @@ static const struct
 	{T_GrantStmt, classify_grant},
 	{T_DropOwnedStmt, classify_owned},
 	{T_ReassignOwnedStmt, classify_owned},
-	{T_DefineStmt, classify_cluster},
-	{T_CompositeTypeStmt, classify_cluster},
-	{T_CreateEnumStmt, classify_cluster},
-	{T_CreateRangeStmt, classify_cluster},
-	{T_CreateDomainStmt, classify_cluster},
-	{T_CreateOpClassStmt, classify_cluster},
-	{T_CreateOpFamilyStmt, classify_cluster},
+	{T_DefineStmt, classify_new_object},
+	{T_CompositeTypeStmt, classify_new_object},
+	{T_CreateEnumStmt, classify_new_object},
+	{T_CreateRangeStmt, classify_new_object},
+	{T_CreateDomainStmt, classify_new_object},
+	{T_CreateOpClassStmt, classify_new_object},
+	{T_CreateOpFamilyStmt, classify_new_object},
 	{T_AlterOpFamilyStmt, classify_cluster},
 	{T_CreateCastStmt, classify_cluster},
-	{T_CreateConversionStmt, classify_cluster},
+	{T_CreateConversionStmt, classify_new_object},
 	{T_CreateRoleStmt, classify_cluster},
 	{T_AlterRoleStmt, classify_cluster},
 	{T_AlterRoleSetStmt, classify_cluster},
@@ -804,14 +874,14 @@ static const struct
 	{T_AlterDefaultPrivilegesStmt, classify_cluster},
 	{T_CreateEventTrigStmt, classify_cluster},
 	{T_AlterEventTrigStmt, classify_cluster},
+	{T_CreatePLangStmt, classify_cluster},
+	{T_CreateAmStmt, classify_cluster},
+	{T_CreateTransformStmt, classify_cluster},
 	{T_CreateExtensionStmt, classify_extension},
 	{T_AlterExtensionStmt, classify_extension},
 	{T_AlterExtensionContentsStmt, classify_extension},
 	{T_AlterObjectDependsStmt, classify_node},
 	{T_SecLabelStmt, classify_node},
-	{T_CreatePLangStmt, classify_node},
-	{T_CreateAmStmt, classify_node},
-	{T_CreateTransformStmt, classify_node},
 	{T_CreateFdwStmt, classify_node},
 	{T_AlterFdwStmt, classify_node},
 	{T_CreateForeignServerStmt, classify_node},

@@ -262,25 +262,13 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 /* ---- of this node ---- */
 
 /*
- * What PostgreSQL loads from files of the node. It is made on every node by hand and then is as good as replicated: no label, replicated objects may
+ * The extension nodedb, and any with replicate_ddl off. One that is made on every node by hand is as good as replicated: no label, replicated objects may
  * use it.
  */
 static bool
 made_by_hand(Node *stmt)
 {
-	switch (nodeTag(stmt))
-	{
-		case T_CreateExtensionStmt:	/* nodedb, or any with replicate_ddl off */
-		case T_AlterExtensionStmt:
-		case T_AlterExtensionContentsStmt:
-		case T_CreatePLangStmt:
-		case T_CreateAmStmt:
-		case T_CreateTransformStmt:
-		case T_CreateFunctionStmt:
-			return nodedb_replicate_ddl || !IsA(stmt, CreateFunctionStmt);
-		default:
-			return false;
-	}
+	return IsA(stmt, CreateExtensionStmt) || IsA(stmt, AlterExtensionStmt) || IsA(stmt, AlterExtensionContentsStmt);
 }
 
 static void

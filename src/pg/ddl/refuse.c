@@ -188,7 +188,13 @@ is_node_function(Oid function, void *context)
 	const char *name;
 
 	if (function >= FirstUnpinnedObjectId)
-		return false;
+	{
+		ObjectAddress object;
+
+		/* made by this node for itself: it may be missing elsewhere */
+		ObjectAddressSet(object, ProcedureRelationId, function);
+		return ddl_object_scope(&object) == DDL_NODE;
+	}
 	name = get_func_name(function);
 	for (int i = 0; name != NULL && i < lengthof(node_functions); i++)
 		if (strcmp(name, node_functions[i]) == 0)

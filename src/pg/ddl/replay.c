@@ -67,6 +67,23 @@ set(const char *name, const char *value)
 
 /* ---- the statement ---- */
 
+/* Of constraints, alone or in columns: where their index lies. */
+static void
+make_constraints_local(List *elements)
+{
+	ListCell   *lc;
+
+	foreach(lc, elements)
+	{
+		Node	   *element = lfirst(lc);
+
+		if (element != NULL && IsA(element, Constraint))
+			((Constraint *) element)->indexspace = NULL;
+		else if (element != NULL && IsA(element, ColumnDef))
+			make_constraints_local(((ColumnDef *) element)->constraints);
+	}
+}
+
 /* What is a matter of the node; and a thing to be dropped that is not here is as good as dropped. */
 static void
 make_local(Node *stmt)
@@ -75,10 +92,18 @@ make_local(Node *stmt)
 
 	switch (nodeTag(stmt))
 	{
+		case T_CreateSchemaStmt:
+			foreach(lc, ((CreateSchemaStmt *) stmt)->schemaElts)
+				make_local(lfirst(lc));
+			break;
 		case T_CreateStmt:
 			((CreateStmt *) stmt)->tablespacename = NULL;
-			foreach(lc, ((CreateStmt *) stmt)->constraints)
-				lfirst_node(Constraint, lc)->indexspace = NULL;
+			make_constraints_local(((CreateStmt *) stmt)->tableElts);
+			make_constraints_local(((CreateStmt *) stmt)->constraints);
+			break;
+		case T_AlterTableStmt:
+			foreach(lc, ((AlterTableStmt *) stmt)->cmds)
+				make_constraints_local(list_make1(lfirst_node(AlterTableCmd, lc)->def));
 			break;
 		case T_IndexStmt:
 			((IndexStmt *) stmt)->tableSpace = NULL;
@@ -200,6 +225,7 @@ can_be_mended(int code)
 	return category == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) ||	/* missing, there already, not allowed */
 		category == ERRCODE_TO_CATEGORY(ERRCODE_DEPENDENT_PRIVILEGE_DESCRIPTORS_STILL_EXIST) ||	/* objects of this node depend on it */
 		category == ERRCODE_TO_CATEGORY(ERRCODE_INVALID_SCHEMA_NAME) ||
+		code == ERRCODE_UNDEFINED_FILE ||	/* the library of a C function */
 		category == ERRCODE_TO_CATEGORY(ERRCODE_FEATURE_NOT_SUPPORTED);	/* missing extensions, languages */
 }
 
