@@ -190,6 +190,14 @@ static void print_utility(NdReader *r)
 		printf("    COMMAND as %s: %s\n", role[0] != '\0' ? role : "superuser", text);
 }
 
+static void print_path(NdReader *r)
+{
+	char		text[2000];
+
+	if (read_text(r, text, sizeof(text)))
+		printf("    SEARCH PATH %s\n", text);
+}
+
 void logdump_body(const uint8_t *data, size_t len)
 {
 	NdReader	all;
@@ -214,6 +222,8 @@ void logdump_body(const uint8_t *data, size_t len)
 			print_relation(&r);
 		else if (op == 'I' || op == 'U' || op == 'D')
 			print_change(&r, op);
+		else if (op == 'P')
+			print_path(&r);
 		else if (op == 'X')
 			print_utility(&r);
 		else

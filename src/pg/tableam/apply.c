@@ -12,10 +12,12 @@
 #include "access/xact.h"
 #include "ddl/ddl.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 bool		apply_active = false;
+static char *path = NULL;		/* of the last 'P' of the body, in the body's context */
 
 typedef struct Apply
 {
@@ -59,6 +61,23 @@ static bool need(Apply *a, Size n)
 			return false;
 	}
 	return true;
+}
+
+int apply_path_begin(void)
+{
+	int			level;
+
+	if (path == NULL)
+		return 0;
+	level = NewGUCNestLevel();
+	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+void apply_path_end(int level)
+{
+	if (level > 0)
+		AtEOXact_GUC(true, level);
 }
 
 static char *read_string(NdReader *r)
@@ -203,6 +222,20 @@ static void read_delete(Apply *a, NdReader *r)
 	CommandCounterIncrement();
 }
 
+static void read_path(Apply *a, NdReader *r)
+{
+	uint64		len = nd_read_varint(r);
+	const uint8 *bytes = nd_read_bytes(r, len);
+	MemoryContext old;
+
+	if (bytes == NULL || nd_reader_left(r) != 0)
+		malformed("search path");
+	flush(a);
+	old = MemoryContextSwitchTo(a->cx);
+	path = pnstrdup((const char *) bytes, len);
+	MemoryContextSwitchTo(old);
+}
+
 static void run_utility(Apply *a, NdReader *r)
 {
 	flush(a);
@@ -235,6 +268,9 @@ static void apply_record(Apply *a, const char *data, Size len)
 		case 'D':
 			read_delete(a, &r);
 			break;
+		case 'P':
+			read_path(a, &r);
+			return;
 		case 'X':
 			run_utility(a, &r);
 			return;
@@ -286,6 +322,7 @@ uint64 apply_body(ApplyFetch fetch, void *ctx)
 	initStringInfo(&a.buf);
 	a.rechecks.cx = a.cx;
 	apply_active = true;
+	path = NULL;
 	PG_TRY();
 	{
 		/* For TOAST and for functions in index expressions; rows are found under dirty snapshots. */
@@ -296,6 +333,7 @@ uint64 apply_body(ApplyFetch fetch, void *ctx)
 	PG_FINALLY();
 	{
 		apply_active = was_active;
+		path = NULL;
 		MemoryContextSwitchTo(caller);
 	}
 	PG_END_TRY();

@@ -59,6 +59,7 @@ typedef struct ApplyTable
 	EState	   *estate;
 	ApplyColumn *columns;
 	TextSettings settings;
+	bool		evaluates;		/* some index has expressions or a predicate */
 	TupleTableSlot *found;		/* the row that a search has found */
 	TupleTableSlot *changed;	/* its new version */
 	SnapshotData dirty;			/* the search sees rows of others that are still in doubt, to wait for them */
@@ -78,6 +79,13 @@ typedef struct ApplyTable
 
 #define APPLY_BATCH_ROWS	500
 #define APPLY_BATCH_BYTES	(256 * 1024)
+
+/*
+ * Around what evaluates expressions of indexes: the origin's search path, as the body told it last. Values are read outside of it, under the pinned
+ * one. Free when the body told none.
+ */
+extern int	apply_path_begin(void);
+extern void apply_path_end(int level);
 
 extern void apply_table_open(ApplyTable *table);
 extern void apply_table_close(ApplyTable *table);

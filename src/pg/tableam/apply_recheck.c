@@ -48,9 +48,11 @@ static void recheck_row(Relation rel, Relation index, IndexInfo *info, EState *e
 	{
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
+		int			level = apply_path_begin();
 
 		GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
 		FormIndexDatum(info, slot, estate, values, nulls);
+		apply_path_end(level);
 		/* The index entry names the root of a HOT chain, an exclusion constraint compares with the row itself. */
 		if (info->ii_ExclusionOps == NULL)
 		{

@@ -109,12 +109,16 @@ void apply_table_open(ApplyTable *table)
 	old = MemoryContextSwitchTo(table->cx);
 	heap = GetHeapamTableAmRoutine();
 	table->rel = rel;
+	table->evaluates = false;
 	InitDirtySnapshot(table->dirty);
 	open_columns(table);
 	table->estate = CreateExecutorState();
 	table->result_rel = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->result_rel, rel, 0, NULL, 0);
 	ExecOpenIndices(table->result_rel, false);
+	for (int i = 0; i < table->result_rel->ri_NumIndices; i++)
+		table->evaluates |= table->result_rel->ri_IndexRelationInfo[i]->ii_Expressions != NIL ||
+			table->result_rel->ri_IndexRelationInfo[i]->ii_Predicate != NIL;
 	table->found = table_slot_create(rel, &table->estate->es_tupleTable);
 	table->changed = table_slot_create(rel, &table->estate->es_tupleTable);
 	open_identity(table);
@@ -225,11 +229,14 @@ static void fill_slot(ApplyTable *table, TupleTableSlot *slot, const WireValue *
 static void insert_index_entries(ApplyTable *table, TupleTableSlot *slot, bool update)
 {
 	List	   *doubtful;
+	int			level;
 
 	if (table->result_rel->ri_NumIndices == 0)
 		return;
 	slot->tts_tableOid = RelationGetRelid(table->rel);
+	level = table->evaluates ? apply_path_begin() : 0;
 	doubtful = ExecInsertIndexTuples(table->result_rel, slot, table->estate, update, false, NULL, NIL);
+	apply_path_end(level);
 	apply_recheck_add(table->rechecks, table->rel, &slot->tts_tid, doubtful);
 	list_free(doubtful);
 	ResetPerTupleExprContext(table->estate);

@@ -14,8 +14,11 @@
 #include "writeset_internal.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "storage/fd.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -61,6 +64,8 @@ static struct
 	uint32		cap_keys;
 	bool		escalated;		/* row keys have become relation keys */
 	bool		has_utility;	/* or had, before a rollback to a savepoint */
+	List	   *path;			/* schemas of the last 'P', in TopMemoryContext; of the epoch path_epoch */
+	uint64		path_epoch;
 
 	Mark	   *marks;			/* in TopTransactionContext */
 	int			n_marks;
@@ -454,6 +459,38 @@ static int64 announce(RelationEntry *entry, RelationInfo *info)
 	return entry->relno = ws.n_relations++;
 }
 
+/* What functions in the expressions of its indexes see; a temporary schema they must not look into is left out. */
+static void announce_path(RelationInfo *info)
+{
+	List	   *path;
+	ListCell   *lc;
+	StringInfoData text;
+	MemoryContext old;
+
+	if (!info->evaluates)
+		return;
+	path = fetch_search_path(false);
+	if (ws.path_epoch == ws.epoch && equal(path, ws.path))
+		return;
+	initStringInfo(&text);
+	foreach(lc, path)
+	{
+		char	   *name = isAnyTempNamespace(lfirst_oid(lc)) ? NULL : get_namespace_name(lfirst_oid(lc));
+
+		if (name != NULL)
+			appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : "", quote_identifier(name));
+	}
+	record_begin('P');
+	put_bytes(text.data, text.len);
+	record_end();
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	list_free(ws.path);
+	ws.path = NIL;
+	ws.path = list_copy(path);
+	ws.path_epoch = ws.epoch;
+	MemoryContextSwitchTo(old);
+}
+
 typedef enum TupleKind
 {
 	TUPLE_WHOLE,
@@ -539,6 +576,7 @@ void writeset_insert(Relation rel, TupleTableSlot *slot)
 	row_tid = slot->tts_tid;
 	keys_insert(rel, entry, info, slot->tts_values, slot->tts_isnull);
 	relno = announce(entry, info);
+	announce_path(info);
 	level = value_settings_begin(info->settings);
 	record_begin('I');
 	put_varint(relno);
@@ -566,6 +604,7 @@ void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, LockTupl
 	identity_changed = identity_differs(rel, info, old_values, old_nulls, slot->tts_values, slot->tts_isnull);
 	keys_update(rel, entry, info, old_values, old_nulls, slot->tts_values, slot->tts_isnull, identity_changed, (uint8) mode);
 	relno = announce(entry, info);
+	announce_path(info);
 	level = value_settings_begin(info->settings);
 	record_begin('U');
 	put_varint(relno);

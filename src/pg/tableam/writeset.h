@@ -6,6 +6,8 @@
  *   'I' insert:   varint relno, tuple
  *   'U' update:   varint relno, u8 old (0: key unchanged, found by the key in the new tuple; 1: old key columns follow; 2: the whole old row follows), [tuple], tuple
  *   'D' delete:   varint relno, u8 old (1 or 2), tuple
+ *   'P' path:     string search path under which the rows behind it were put into indexes with expressions or predicates: those may call
+ *                 functions that look up others by unqualified names. Before the first such row, and when it changes.
  *   'X' utility:  opaque here, src/pg/ddl
  * Strings are varint length + bytes. A tuple is varint natts, then per column u8 form: 0 null, 1 unchanged (big value that the update did not touch),
  * 2 raw (the datum's own bytes, for pinned types without OIDs inside: fixed length or flattened varlena payload), 3 text (the type's output

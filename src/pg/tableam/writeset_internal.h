@@ -113,6 +113,7 @@ typedef struct RelationInfo
 	int			n_uniques;
 	KeyIndex  **uniques;		/* all other unique indexes */
 	bool		exclusive;		/* a constraint that no hash expresses: every change takes the relation key alone */
+	bool		evaluates;		/* some index has expressions or a predicate */
 	struct RelationInfo *next_retired;
 } RelationInfo;
 

@@ -276,6 +276,8 @@ static void add_indexes(RelationInfo *info, Relation rel, uint64 relation_hash)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
+		if (RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
+			info->evaluates = true;
 		if (index->rd_index->indisunique || index->rd_index->indisexclusion)
 		{
 			bool		is_identity = RelationGetRelid(index) == identity;
