@@ -59,6 +59,8 @@ static bool snapshot_imported = false;	/* by the transaction settled_lxid */
 
 static int	utility_depth = 0;
 static Portal utility_portal = NULL;	/* of the outermost utility statement */
+static Snapshot nested_snapshot = NULL;	/* of a utility statement in a function, when it began */
+static uint32 nested_registered = 0;	/* references to it then: of the statement itself, which reads nothing under it */
 static bool reader_called = false;	/* a plan that is being started calls a function that may read */
 
 /* ---- what a statement reads ---- */
@@ -211,7 +213,7 @@ before_statement(QueryDesc *query, bool must_read)
 
 	if (message_has_waited() || !read_wanted() || (!must_read && plan_reads(query->plannedstmt) != READS_DISTRIBUTED))
 		return;
-	renewable = read_can_renew_statement(query, utility_portal);
+	renewable = read_can_renew_statement(query, utility_portal, query->snapshot == nested_snapshot ? nested_registered : 0);
 	/* Nested under the snapshot of an outer query that has waited, in an earlier message (Bind, then Execute): it reads what that one reads. */
 	if (!renewable && waited_lxid == MyProc->lxid)
 		return;
@@ -449,9 +451,15 @@ static void
 utility(PlannedStmt *plan, const char *text, bool read_only, ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
 		DestReceiver *dest, QueryCompletion *completion)
 {
+	Snapshot	outer_snapshot = nested_snapshot;
+	uint32		outer_registered = nested_registered;
+
 	before_utility(plan, context);
 	if (context == PROCESS_UTILITY_TOPLEVEL)
 		utility_portal = ActivePortal;
+	/* Never in a STABLE function, which shares its caller's snapshot: PostgreSQL refuses utility statements there. */
+	nested_snapshot = context != PROCESS_UTILITY_TOPLEVEL && ActiveSnapshotSet() ? GetActiveSnapshot() : NULL;
+	nested_registered = nested_snapshot != NULL ? nested_snapshot->regd_count : 0;
 	utility_depth++;
 	PG_TRY();
 	{
@@ -462,6 +470,8 @@ utility(PlannedStmt *plan, const char *text, bool read_only, ProcessUtilityConte
 	}
 	PG_FINALLY();
 	{
+		nested_snapshot = outer_snapshot;
+		nested_registered = outer_registered;
 		if (--utility_depth == 0)
 			utility_portal = NULL;
 	}

@@ -60,8 +60,11 @@ extern void read_again(QueryDesc *query);
 
 /* ---- read_snapshot.c ---- */
 
-/* READ COMMITTED: may this query's snapshot be exchanged? No when an outer query runs under it too. `utility`: portal of the utility statement around it. */
-extern bool read_can_renew_statement(QueryDesc *query, Portal utility);
+/*
+ * READ COMMITTED: may this query's snapshot be exchanged? No when an outer query runs under it too. utility: portal of the utility statement around
+ * it; harmless: references to the snapshot that no reader holds
+ */
+extern bool read_can_renew_statement(QueryDesc *query, Portal utility, uint32 harmless);
 /* Exchange it for one taken now; only after read_can_renew_statement(). */
 extern void read_renew_statement(QueryDesc *query);
 /* REPEATABLE READ: take the transaction's snapshot anew. query is NULL before a utility statement. False when somebody else holds it. */

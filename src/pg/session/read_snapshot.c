@@ -19,7 +19,7 @@
 #include "utils/snapmgr.h"
 
 bool
-read_can_renew_statement(QueryDesc *query, Portal utility)
+read_can_renew_statement(QueryDesc *query, Portal utility, uint32 harmless)
 {
 	Snapshot	s = query->snapshot;
 	uint32		ours;
@@ -27,7 +27,7 @@ read_can_renew_statement(QueryDesc *query, Portal utility)
 	if (!ActiveSnapshotSet() || GetActiveSnapshot() != s || query->crosscheck_snapshot != InvalidSnapshot)
 		return false;
 	/* EXECUTE shares it with the hold snapshot of the portal around it; any other reference is an outer query's (a STABLE function). */
-	ours = utility != NULL && utility->holdSnapshot == s ? 2 : 1;
+	ours = (utility != NULL && utility->holdSnapshot == s ? 2 : 1) + harmless;
 	return s->regd_count == ours;
 }
 
