@@ -211,7 +211,9 @@ $(B)/obj/sim: $(call objects,obj,$(SIM_SRC)) $(B)/obj/libtest.a $(B)/obj/libnode
 $(B)/mut/sim: $(call objects,mut,$(SIM_SRC)) $(B)/mut/libtest.a $(B)/mut/libnodedb.a
 	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
-FLAGS_exp  := -O2 -DND_MUTANTS -DRAFT_MEMBERS_MAX=4 -DRAFT_CONTEXT_MAX=1
+$(B)/exp/explore: $(call objects,exp,$(EXPLORE_SRC) $(wildcard src/core/raft/*.c src/core/base/*.c))
+	$(say)gcc -o $@ $^ $(CORE_LIBS)
+
 # what a fuzz target needs beyond libnodedb.a
 FUZZ_SRC_logdump_body := src/tools/logdump_body.c
 FUZZ_SRC_hello        := src/transport/grpc_handshake.c

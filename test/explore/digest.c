@@ -107,7 +107,6 @@ static void put_progress(Out *o, const Raft *r, const RaftPeer *p)
 	put(o, p->next);
 	put(o, p->told_commit);
 	put(o, p->wanted_commit);
-	put(o, p->snapshot_index);
 	put(o, p->acked_round);
 	put(o, p->active + 2 * p->paused + 4 * p->check);
 	put(o, p->probe.last);
@@ -225,6 +224,7 @@ static void put_raft(Out *o, const Raft *r)
 	put_node(o, r->told_leader);
 	put(o, r->told_config);
 	put(o, r->told_commit);
+	put(o, r->install);
 }
 
 static void put_entries(Out *o, const XEntry *entries, uint32_t n)
