@@ -208,6 +208,10 @@ $(B)/san/test/trace/trace: $(call objects,san,$(wildcard test/trace/*.c)) $(B)/s
 $(B)/obj/sim: $(call objects,obj,$(SIM_SRC)) $(B)/obj/libtest.a $(B)/obj/libnodedb.a
 	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
+# under the sanitizers: build/san/sim --seeds A..B, after changes of the simulator itself
+$(B)/san/sim: $(call objects,san,$(SIM_SRC)) $(B)/san/libtest.a $(B)/san/libnodedb.a
+	$(say)gcc $(FLAGS_san) -o $@ $^ $(CORE_LIBS)
+
 $(B)/mut/sim: $(call objects,mut,$(SIM_SRC)) $(B)/mut/libtest.a $(B)/mut/libnodedb.a
 	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
