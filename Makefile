@@ -6,7 +6,7 @@
 #   nodedb_logdump           src/tools/logdump*.c: reads the log of a node, for support
 #   nodedb_worker.so         src/pg/worker/raft_worker*.c, src/transport/grpc*.c and the whole of libnodedb.a: only the raft worker loads it
 # The tests build the same sources again in flavours of their own: build/san (sanitizers), build/mut (planted bugs), build/exp (the Raft core, small, for
-# test/explore), build/fuzz (clang).
+# test/explore), build/fuzz (clang), build/cov (counted lines).
 #
 # Invariants:
 # 1. Nothing outside src/pg sees a header of PostgreSQL: the compiler is not told where they are.
@@ -50,11 +50,13 @@ FLAGS_obj  := -O2
 FLAGS_san  := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_mut  := -O2 -DND_MUTANTS
 FLAGS_exp  := -O2 -DND_MUTANTS -DRAFT_MEMBERS_MAX=4 -DRAFT_CONTEXT_MAX=1
+FLAGS_cov  := -O0 --coverage -fprofile-update=atomic
 FLAGS_fuzz := -O1 -Wno-unknown-warning-option -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 CC_obj     := gcc
 CC_san     := gcc
 CC_mut     := gcc
 CC_exp     := gcc
+CC_cov     := gcc
 CC_fuzz    := $(CLANG_FUZZ)
 CORE_LIBS  := -lprotobuf-c -lxxhash -pthread
 GRPC_LIBS  := -lgrpc -lgpr
@@ -90,7 +92,7 @@ $(B)/$(1)/libtest.a: $(call objects,$(1),$(wildcard test/sim/memvfs*.c) test/uni
 	@rm -f $$@
 	$$(say)ar qcs $$@ $$^
 endef
-$(foreach f,obj san mut exp fuzz,$(eval $(call flavour,$(f))))
+$(foreach f,obj san mut exp cov fuzz,$(eval $(call flavour,$(f))))
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: src/core/wire/%.proto
 	@mkdir -p $(B)/gen
@@ -116,7 +118,7 @@ $(B)/nodedb_logdump: $(call objects,obj,$(wildcard src/tools/logdump*.c)) $(B)/o
 PROGRAMS_BUILT := $(B)/nodedb_logdump
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
-.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-long test-build sim mutants explore explore-mutants bench bench-core fuzz fuzz-merge format lint clean-build
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-long test-build sim mutants explore explore-mutants bench bench-core fuzz fuzz-merge coverage format lint clean-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -136,6 +138,7 @@ help:
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
 	@echo "make bench-core  the core alone"
 	@echo "make fuzz        each libFuzzer target for FUZZ_SECONDS (30), from test/fuzz/corpus; make fuzz-merge: what it found of use goes there"
+	@echo "make coverage    lines and branches of core, store and node that the fast tests run: table here, pages in build/coverage"
 	@echo "make format      clang-format on FILES       make lint: the checks of test/lint"
 	@echo "make clean       remove build/"
 
@@ -234,6 +237,22 @@ $(B)/san/test/fuzz/fuzz_%: $(B)/san/test/fuzz/fuzz_%.o $(B)/san/test/fuzz/replay
 $(B)/fuzz/seeds: $(B)/fuzz/test/fuzz/seeds.o $(B)/fuzz/libtest.a $(B)/fuzz/libnodedb.a
 	$(say)$(CC_fuzz) $(FLAGS_fuzz) -fsanitize=address,undefined -o $@ $^ $(CORE_LIBS)
 
+# everything that runs without a server and in seconds, with its lines counted
+COV_BIN := $(patsubst %.c,$(B)/cov/%,$(wildcard test/unit/test_*.c test/fuzz/fuzz_*.c) test/trace/trace.c) $(B)/cov/sim
+$(B)/cov/test/unit/test_%: $(B)/cov/test/unit/test_%.o $$(call objects,cov,$$(wildcard test/unit/$$(firstword $$(subst _, ,$$*))_kit.c)) \
+	$(B)/cov/libtest.a $(B)/cov/libnodedb.a
+	$(say)gcc $(FLAGS_cov) -o $@ $^ -lcmocka $(CORE_LIBS)
+
+$(B)/cov/test/fuzz/fuzz_%: $(B)/cov/test/fuzz/fuzz_%.o $(B)/cov/test/fuzz/replay.o $$(call objects,cov,$$(FUZZ_SRC_$$*)) $(B)/cov/libtest.a \
+	$(B)/cov/libnodedb.a
+	$(say)gcc $(FLAGS_cov) -o $@ $^ $(FUZZ_LIBS_$*) $(CORE_LIBS)
+
+$(B)/cov/test/trace/trace: $(call objects,cov,$(wildcard test/trace/*.c)) $(B)/cov/libtest.a $(B)/cov/libnodedb.a
+	$(say)gcc $(FLAGS_cov) -o $@ $^ $(CORE_LIBS)
+
+$(B)/cov/sim: $(call objects,cov,$(SIM_SRC)) $(B)/cov/libtest.a $(B)/cov/libnodedb.a
+	$(say)gcc $(FLAGS_cov) -o $@ $^ $(CORE_LIBS)
+
 $(B)/obj/bench_%: $(B)/obj/test/bench/bench_%.o $(B)/obj/libtest.a $(B)/obj/libnodedb.a
 	$(say)gcc -o $@ $^ $(CORE_LIBS)
 
@@ -285,6 +304,13 @@ fuzz: $(FUZZ_BIN) $(B)/fuzz/seeds
 
 fuzz-merge: $(FUZZ_BIN)
 	@test/fuzz/run merge $(FUZZ_BIN)
+
+coverage:
+	@test/deps coverage
+	@$(MAKE) --no-print-directory -j$(JOBS) coverage-programs
+	@test/coverage
+.PHONY: coverage-programs
+coverage-programs: $(COV_BIN)
 
 FILES ?= $(shell git diff --name-only --diff-filter=d HEAD -- 'src/*.[ch]' 'test/*.[ch]')
 format:

@@ -749,6 +749,30 @@ static void checkpoint_with_an_empty_owner(void **state)
 	certifier_destroy(c);
 }
 
+/* The table of reserved keys grows with keys in it. */
+static void reserved_keys_survive_growth(void **state)
+{
+	Certifier  *c = create(SMALL);
+
+	(void) state;
+	for (uint64_t i = 1; i <= 4; i++)
+	{
+		KitEntry	e = many_keys(ID(1, i), i - 1, 1000 * i, 40);
+
+		e.kind = ENTRY_RESERVE;
+		e.flags = 1;
+		assert_int_equal(give(c, i, e).kind, VERDICT_COMMIT);
+	}
+	for (uint64_t i = 1; i <= 4; i++)
+	{
+		Verdict		v = give(c, 10 + i, many_keys(ID(2, i), 9 + i, 1000 * i, 1));
+
+		assert_int_equal(v.kind, VERDICT_ABORT_RESERVED);
+		assert_int_equal(txnid_compare(v.by_txn, ID(1, i)), 0);
+	}
+	certifier_destroy(c);
+}
+
 typedef struct Restoring
 {
 	NdBuf		buf;
@@ -786,6 +810,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_committer_wins),
+		cmocka_unit_test(reserved_keys_survive_growth),
 		cmocka_unit_test(all_mode_pairs),
 		cmocka_unit_test(reads_are_judged_from_the_snapshot_on),
 		cmocka_unit_test(conflict_is_named),

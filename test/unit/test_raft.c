@@ -610,6 +610,61 @@ static void test_no_event_during_an_update(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Every call on a frozen group says so and changes nothing; calls out of contract are told. */
+static void test_frozen_says_so(void **state)
+{
+	Harness    *h = h_alloc(sizeof(Harness));
+	NdBlob	   *blob = h_blob(&(NdBlob) {1, 0});
+	RaftConfiguration *c = h_alloc(sizeof(RaftConfiguration));
+	RaftMessage m = {.type = RAFT_MSG_HEARTBEAT, .group = 7, .from = 2, .to = 1, .term = 1};
+	RaftUpdate	u;
+	uint64_t	index;
+	uint64_t	term;
+	Raft	   *r;
+
+	(void) state;
+	h_init(h);
+	h_cluster(h, 3);
+	h_stand(h, 1);
+	h_pump(h);
+	r = h->nodes[1].raft;
+	assert_true(raft_is_leader(r));
+	assert_int_equal(raft_propose(r, &blob, 0, &index, &term), ND_INVALID);
+	h_member(c, 1, RAFT_LEARNER);
+	assert_int_equal(raft_propose_configuration(r, c, &index), ND_INVALID);
+	assert_int_equal(raft_compacted(r, 1000), ND_INVALID);
+	m.type = 99;
+	assert_int_equal(raft_step(r, &m), ND_INVALID);
+	/* a peer needs what only the log can give, and the log is damaged */
+	h_isolate(h, 2, true);
+	assert_int_equal(h_propose(h, 1, "far behind"), ND_OK);
+	h_run(h, 3);
+	h_isolate(h, 2, false);
+	h_read_status = ND_DAMAGED;
+	h_run(h, 3);
+	h_read_status = ND_OK;
+	assert_non_null(raft_frozen_reason(r));
+	m.type = RAFT_MSG_HEARTBEAT;
+	assert_int_equal(raft_tick(r), ND_FROZEN);
+	assert_int_equal(raft_step(r, &m), ND_FROZEN);
+	assert_int_equal(raft_propose(r, &blob, 1, &index, &term), ND_FROZEN);
+	assert_int_equal(raft_propose_configuration(r, c, &index), ND_FROZEN);
+	assert_int_equal(raft_read_index(r, 1), ND_FROZEN);
+	assert_int_equal(raft_transfer(r, 2), ND_FROZEN);
+	assert_int_equal(raft_campaign(r), ND_FROZEN);
+	assert_int_equal(raft_peer_unreachable(r, 2), ND_FROZEN);
+	assert_int_equal(raft_snapshot_sent(r, 2, true), ND_FROZEN);
+	assert_int_equal(raft_persisted(r, 1, 1), ND_FROZEN);
+	assert_int_equal(raft_hard_persisted(r, 1), ND_FROZEN);
+	assert_int_equal(raft_compacted(r, 2), ND_FROZEN);
+	assert_int_equal(raft_snapshot_installed(r, 5, 1, c), ND_FROZEN);
+	assert_int_equal(raft_take_update(r, &u), ND_FROZEN);
+	h_free(h);
+	free(h);
+	free(blob);
+	free(c);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -619,7 +674,7 @@ int main(int argc, char **argv)
 		T(test_snapshot_for_one_who_lags), T(test_no_snapshot_for_one_who_matches), T(test_restart), T(test_priority_stands_earlier), T(test_reader_later_and_never),
 		T(test_two_leaders_freeze),
 		T(test_missing_acknowledged_entries_freeze), T(test_malformed_messages), T(test_contradictory_restore),
-		T(test_no_event_during_an_update),
+		T(test_no_event_during_an_update), T(test_frozen_says_so),
 	};
 
 	if (argc > 1)
