@@ -123,6 +123,15 @@ COMMENT ON TABLE available_extensions IS 'extensions that are installed on the n
 REVOKE ALL ON available_extensions FROM PUBLIC;
 GRANT SELECT ON available_extensions TO PUBLIC;
 
+-- ---- CREATE INDEX CONCURRENTLY ----
+
+-- One row a node and index that is being built; pg_stat_progress_create_index on that node says how far it is.
+CREATE TABLE index_builds (schema text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL, node_id int NOT NULL, table_name text COLLATE "C" NOT NULL, command text NOT NULL,
+						   search_path text NOT NULL, session text NOT NULL, state text NOT NULL, message text, PRIMARY KEY (schema, name, node_id)) USING nodedb;
+COMMENT ON TABLE index_builds IS 'indexes that are being built by CREATE INDEX CONCURRENTLY: waiting, building, valid, failed or unwanted on each node; changed by nodedb alone';
+REVOKE ALL ON index_builds FROM PUBLIC;
+GRANT SELECT ON index_builds TO PUBLIC;
+
 -- ---- sequences ----
 
 -- Where each replicated sequence stands, for the whole cluster: nothing at or before last_value is free any more (is_called), or last_value is the next

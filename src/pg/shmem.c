@@ -99,6 +99,7 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->applier_ticket, 0);
 		pg_atomic_init_u32(&s->guard_asleep, 0);
 		pg_atomic_init_u64(&s->applier_committing, 0);
+		pg_atomic_init_u32(&s->builds_changed, 0);
 		pg_atomic_init_u32(&s->find_state, 0);
 		pg_atomic_init_u64(&s->commits_local, 0);
 		pg_atomic_init_u64(&s->commits_applied, 0);

@@ -220,6 +220,7 @@ typedef struct NodedbShared
 	NdStatus	find_status;
 
 	/* counters for the views; atomic */
+	pg_atomic_uint32 builds_changed;	/* ddl/concurrent.c: rows of nodedb.index_builds have changed */
 	pg_atomic_uint64 commits_local;
 	pg_atomic_uint64 commits_applied;
 	pg_atomic_uint64 aborts_conflict;

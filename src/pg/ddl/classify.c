@@ -461,11 +461,6 @@ classify_index(DdlCommand *c)
 	if (!add_range(c, stmt->relation))
 		return;
 	by_found(c);
-	if (c->scope == DDL_CLUSTER && stmt->concurrent && nodedb_replicate_ddl)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("CREATE INDEX CONCURRENTLY is not supported on distributed tables"),
-				 errhint("Use CREATE INDEX; or, for an index that is not unique, set nodedb.replicate_ddl = off and build it on each node.")));
 }
 
 static void
@@ -626,11 +621,6 @@ classify_drop(DdlCommand *c)
 		}
 	}
 	by_found(c);
-	if (c->scope == DDL_CLUSTER && stmt->concurrent && nodedb_replicate_ddl)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("DROP INDEX CONCURRENTLY is not supported on distributed tables"),
-				 errhint("Use DROP INDEX.")));
 }
 
 static void

@@ -5,12 +5,18 @@
 #define NODEDB_DDL_H
 
 #include "../nodedb.h"
+#include "utils/rel.h"
 
 /* Run the command of an 'X' record on a replica, inside the applier's transaction, no snapshot pushed. ereports on failure. */
 extern void ddl_apply(const char *data, Size len);
 /* _PG_init: the utility hook. */
 extern void ddl_init(void);
 
+/* The applier changed a row of this table: of nodedb.index_builds, a builder is started after the commit. Cheap for other tables. */
+extern void ddl_build_row_applied(Relation rel);
+/* For the lease worker: have the rows changed since the last call? Start this node's builder, in a transaction; false: look again soon. */
+extern bool ddl_builds_changed(void);
+extern bool ddl_start_builder(void);
 /* Tell the other nodes which extensions are installed on this one; inside a transaction. A chore of the lease worker. */
 extern void ddl_publish_extensions(void);
 

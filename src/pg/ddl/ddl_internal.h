@@ -67,6 +67,14 @@ extern char *ddl_extension_text(Node *stmt);
 extern void ddl_extension_check(Node *stmt);
 extern bool ddl_is_extension(Node *stmt);
 
+/* ---- concurrent.c: CREATE INDEX CONCURRENTLY ---- */
+extern bool ddl_is_concurrent_build(Node *stmt);	/* of a distributed table */
+/* Returns in a transaction of its own; text lives in the portal's context. */
+extern void ddl_build_concurrently(IndexStmt *stmt, char *text, bool toplevel);
+/* On a replica, before CREATE INDEX IF NOT EXISTS: an index of that name that this node's builder is not done with goes. */
+extern void ddl_drop_unfinished(IndexStmt *stmt);
+extern void ddl_concurrent_init(void);
+
 /* ---- refuse.c: what is not replicated yet, or cannot be ---- */
 extern void ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid);
 /* replicate_ddl is off: what one node alone must not do to distributed tables. */

@@ -40,6 +40,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -237,6 +238,14 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 
 	if (text == NULL)
 		text = ddl_source_text(call->pstmt, call->source);
+	if (IsA(c->stmt, DropStmt) && ((DropStmt *) c->stmt)->concurrent)
+	{
+		/* Through the log it is short: an index in use elsewhere is waited for as in any schema change. */
+		PreventInTransactionBlock(call->context == PROCESS_UTILITY_TOPLEVEL, "DROP INDEX CONCURRENTLY");
+		own_copy(call);
+		c->stmt = call->pstmt->utilityStmt;
+		((DropStmt *) c->stmt)->concurrent = false;
+	}
 	if (sets_password(c->stmt))
 	{
 		own_copy(call);
@@ -402,9 +411,16 @@ run_transaction_command(UtilityCall *call)
 static void
 run_schema_command(UtilityCall *call)
 {
-	DdlCommand *c = palloc0(sizeof(DdlCommand));
+	DdlCommand *c;
 	DdlCommand *outer;
 
+	if (ddl_is_concurrent_build(call->pstmt->utilityStmt))
+	{
+		ddl_build_concurrently((IndexStmt *) call->pstmt->utilityStmt, MemoryContextStrdup(PortalContext, ddl_source_text(call->pstmt, call->source)),
+							   call->context == PROCESS_UTILITY_TOPLEVEL);
+		return;
+	}
+	c = palloc0(sizeof(DdlCommand));
 	c->stmt = call->pstmt->utilityStmt;
 	c->source = call->source;
 	classify_and_reserve(c);
@@ -456,6 +472,7 @@ ddl_init(void)
 {
 	ddl_scope_init();
 	ddl_touched_init();
+	ddl_concurrent_init();
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 }

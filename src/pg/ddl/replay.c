@@ -107,6 +107,8 @@ make_local(Node *stmt)
 			break;
 		case T_IndexStmt:
 			((IndexStmt *) stmt)->tableSpace = NULL;
+			if (((IndexStmt *) stmt)->if_not_exists)
+				ddl_drop_unfinished((IndexStmt *) stmt);
 			break;
 		case T_CreateTableAsStmt:
 			((CreateTableAsStmt *) stmt)->into->tableSpaceName = NULL;
@@ -116,6 +118,7 @@ make_local(Node *stmt)
 			break;
 		case T_DropStmt:
 			((DropStmt *) stmt)->missing_ok = true;
+			((DropStmt *) stmt)->concurrent = false;
 			break;
 		case T_DropRoleStmt:
 			((DropRoleStmt *) stmt)->missing_ok = true;

@@ -19,5 +19,7 @@ extern void sequence_init(void);
  * dropped. Cheap for other tables. Call it after the row is changed, in the transaction that changed it.
  */
 extern void sequence_row_applied(Relation rel, TupleTableSlot *slot);
+/* The lease worker has something to do. */
+extern void sequence_wake_worker(void);
 
 #endif

@@ -257,6 +257,14 @@ table_drop_other_generation(Oid sequence, int64 generation)
 }
 
 void
+sequence_wake_worker(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	wake_worker();
+	LWLockRelease(shared->lock);
+}
+
+void
 table_rows_changed(void)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);

@@ -325,6 +325,17 @@ publish_extensions(void *arg)
 	return true;
 }
 
+static bool
+start_builder(void *arg)
+{
+	bool		done;
+
+	begin_transaction();
+	done = ddl_start_builder();
+	commit_transaction();
+	return done;
+}
+
 /* ---- life ---- */
 
 static void
@@ -369,6 +380,7 @@ nodedb_lease_worker_main(Datum arg)
 	bool		adopted = false;
 	bool		behind = false;
 	bool		kept = true;
+	bool		builds = true;	/* what was begun before this start goes on */
 	TimestampTz chores_due = 0;
 	long		retry_ms = RETRY_FIRST_MS;
 
@@ -406,11 +418,14 @@ nodedb_lease_worker_main(Datum arg)
 			worked |= !behind;
 			behind = !chore(follow_all, context, context);
 		}
+		if (ddl_builds_changed() || builds)
+			builds = !chore(start_builder, NULL, context);
 		if (chores_due <= GetCurrentTimestamp())
 		{
 			pgstat_report_activity(STATE_RUNNING, "removing old idempotency keys, telling of extensions");
 			kept = chore(idempotency_prune, NULL, context);
 			kept &= chore(publish_extensions, NULL, context);
+			kept &= chore(start_builder, NULL, context);	/* of sessions that are gone */
 			chores_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kept ? IDLE_MS : CHORE_RETRY_MS);
 		}
 		pgstat_report_activity(STATE_IDLE, NULL);
@@ -422,7 +437,7 @@ nodedb_lease_worker_main(Datum arg)
 		 */
 		if (!worked)
 			/* Nodes that met once should not meet again. */
-			sleep_ms(open > 0 ? retry_ms + MyProcPid % retry_ms : !adopted || behind || !kept ? CHORE_RETRY_MS : IDLE_MS);
+			sleep_ms(open > 0 ? retry_ms + MyProcPid % retry_ms : !adopted || behind || !kept || builds ? CHORE_RETRY_MS : IDLE_MS);
 	}
 }
 

@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "ddl/ddl.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
@@ -273,6 +274,7 @@ void apply_flush(ApplyTable *table)
 	{
 		insert_index_entries(table, table->batch[i], false);
 		sequence_row_applied(table->rel, table->batch[i]);
+		ddl_build_row_applied(table->rel);
 		ExecClearTuple(table->batch[i]);
 	}
 	MemoryContextSwitchTo(old);
@@ -462,6 +464,7 @@ void apply_update(ApplyTable *table, const WireValue *search, bool by_image, con
 	if (update_indexes)
 		insert_index_entries(table, table->changed, true);
 	sequence_row_applied(table->rel, table->changed);
+	ddl_build_row_applied(table->rel);
 	ExecClearTuple(table->changed);
 	ExecClearTuple(table->found);
 }
