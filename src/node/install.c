@@ -315,9 +315,7 @@ static void replace_log(NodeGroup *g)
 	}
 	status = store_reset_group(n->store, g->id, a->offer.index, a->offer.term, &a->configuration, a->offer.checkpoint, a->checkpoint.data,
 							   a->checkpoint.len);
-	if (status == ND_IO || status == ND_DAMAGED)
-		node__fail(n, status, "the log of a snapshot could not be written");
-	if (status != ND_OK)
+	if (node__log_lost(n, status) || status != ND_OK)
 		return;
 	a->log_given = true;
 	g->durable = a->offer.index;

@@ -134,7 +134,7 @@ static void take_turn(NodeGroup *g, Shipment *s)
 	{
 		nd_buf_free(&s->checkpoint);
 		nd_buf_init(&s->checkpoint);
-		if (status != ND_NOMEM && status != ND_BUSY)
+		if (!node__log_lost(g->node, status) && status != ND_NOMEM && status != ND_BUSY)
 			fail(g, s, nd_status_text(status));
 	}
 }

@@ -423,7 +423,7 @@ static void check_order(Host *h, const NodeDelivery *d)
 				 h->id, d->group, d->index, d->replayed, hg->applied_at_start);
 	if (d->has_header != (d->kind == RAFT_ENTRY_DATA && d->group != ND_GROUP_META))
 		sim_fail(h->sim, "delivery", "node %u group %u entry %" PRIu64 " of kind %d: has_header %d", h->id, d->group, d->index, d->kind, d->has_header);
-	if (d->local != (d->has_header && d->header.txn.node == h->id && d->header.txn.incarnation == h->incarnation))
+	if (d->local != (!d->replayed && d->has_header && d->header.txn.node == h->id && d->header.txn.incarnation == h->incarnation))
 		sim_fail(h->sim, "delivery", "node %u group %u entry %" PRIu64 ": local %d", h->id, d->group, d->index, d->local);
 }
 
@@ -487,6 +487,35 @@ void check_delivery(Host *h, const NodeDelivery *d)
 	}
 	if (!s->failed && one_in(s, AUDIT_DELIVERIES) && !on_platter(h, d->group, d->index, d->term))
 		sim_fail(s, "delivered too early", "node %u group %u delivers %" PRIu64 ", which its own disk could lose", h->id, d->group, d->index);
+}
+
+/* The rows of a snapshot are those that all entries up to its index left, and they are newer than what they replace. */
+void check_snapshot(Host *h, NdGroupId group, uint64_t index, const uint64_t *table)
+{
+	Sim		   *s = h->sim;
+	Ledger	   *l = &s->ledgers[group];
+	uint64_t	expected[SIM_KEYS] = {0};
+
+	if (index <= h->groups[group].applied || index > l->n)
+	{
+		sim_fail(s, "snapshot", "node %u group %u: a snapshot as of entry %" PRIu64 " of %" PRIu64 " replaces tables at %" PRIu64,
+				 h->id, group, index, l->n, h->groups[group].applied);
+		return;
+	}
+	for (uint64_t i = 1; i <= index; i++)
+	{
+		const LedgerEntry *e = &l->entries[i - 1];
+
+		for (uint32_t c = 0; committed_txn(e) && c <= e->n_chunks; c++)
+		{
+			const LedgerEntry *part = c < e->n_chunks ? &l->entries[e->chunks[c] - 1] : e;
+
+			for (uint32_t j = 0; j < part->n_pairs; j++)
+				expected[part->pairs[j].key] = part->pairs[j].is;
+		}
+	}
+	if (memcmp(expected, table, sizeof expected) != 0)
+		sim_fail(s, "snapshot", "node %u group %u: the rows of a snapshot are not those of entry %" PRIu64, h->id, group, index);
 }
 
 /* ---- Raft's own properties ---- */

@@ -147,7 +147,7 @@ static void change_member(Sim *s, uint32_t *members, uint32_t *leaving, uint32_t
 	uint32_t	staying = c->n - *leaving;
 	NdNodeId	id;
 
-	if (!s->o.truncate && *members < MEMBERS_MAX && (staying == 1 || below(s, 2)))
+	if ((!s->o.truncate || s->o.snapshots) && *members < MEMBERS_MAX && (staying == 1 || below(s, 2)))
 	{
 		id = host_new(s);
 		*members += id != 0;

@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WORK_ROUNDS_MAX 20000
@@ -117,8 +118,8 @@ static void tables_durable(Host *h)
 		memcpy(hg->durable_table, hg->table, sizeof hg->table);
 		sim_trace(h->sim, T_DURABLE, h->id, g, hg->durable, 0, 0, 0);
 	}
-	/* Repeating the same index must be harmless. A member that joins needs the log from its beginning. */
-	keep = h->sim->o.truncate && h->sim->founded ? h->sim->o.keep_bytes : UINT64_MAX / 2;
+	/* Repeating the same index must be harmless. A member that joins needs the log from its beginning when it can have no snapshot. */
+	keep = h->sim->o.truncate && (h->sim->founded || h->sim->o.snapshots) ? h->sim->o.keep_bytes : UINT64_MAX / 2;
 	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
 		node_applied_durable(h->node, g, h->groups[g].durable, keep);
 	if (h->applied_tickets > 0)
@@ -127,6 +128,38 @@ static void tables_durable(Host *h)
 	h->applied_tickets = 0;
 	sim_post(h->sim, sim_spread(&h->sim->rng, h->sim->o.durable_us), EV_APPLIED_DURABLE, h->id, 0, 0);
 	host_kick(h);
+}
+
+/*
+ * A snapshot's rows take the place of the group's, in one step that no crash undoes. What was delivered and is not applied is among them: its clients hear of it
+ * as if the applier had passed it.
+ */
+void host_replace_table(Host *h, NdGroupId group, uint64_t index, const uint64_t *table)
+{
+	HostGroup  *hg = &h->groups[group];
+	uint32_t	kept = 0;
+	uint32_t	n_passed = 0;
+	uint32_t	cap = 0;
+	Ticket	   *passed = sim_grow(NULL, &cap, h->n_tickets + 1, sizeof *passed);
+	uint32_t	applied = h->applied_tickets;
+
+	for (uint32_t i = 0; i < h->n_tickets; i++)
+		if (h->tickets[i].group != group)
+			h->tickets[kept++] = h->tickets[i];
+		else if (i < applied)
+			h->applied_tickets--;
+		else
+			passed[n_passed++] = h->tickets[i];
+	h->n_tickets = kept;
+	memcpy(hg->table, table, sizeof hg->table);
+	memcpy(hg->durable_table, table, sizeof hg->table);
+	hg->applied = hg->durable = hg->applied_at_start = index;
+	hg->delivered = 0;
+	h->refused_index[group] = 0;
+	for (uint32_t i = 0; i < n_passed; i++)
+		clients_applied(h, group, passed[i].index, passed[i].local);
+	clients_applied(h, group, index, false);
+	free(passed);
 }
 
 /* The server restarts with a prefix of its commits, somewhere between the last flush and the last commit. */
@@ -337,7 +370,8 @@ void host_start(Host *h)
 {
 	Sim		   *s = h->sim;
 	NodeConfig	config = s->o.node;
-	NodeCallbacks callbacks = {on_deliver, on_proposal_failed, on_read_done, on_changed, on_log, h, NULL};
+	NodeSnapshots snapshots;
+	NodeCallbacks callbacks = {on_deliver, on_proposal_failed, on_read_done, on_changed, on_log, h, s->o.snapshots ? &snapshots : NULL};
 	NodeMember	seeds[SIM_NODES_MAX];
 	uint32_t	n_seeds = 0;
 	char		error[256] = "";
@@ -363,6 +397,7 @@ void host_start(Host *h)
 	memset(h->told, 0, sizeof h->told);
 	sim_trace(s, T_START, h->id, h->incarnation, 0, 0, 0, 0);
 	check_started(h);
+	snapshots_init(h, &snapshots);
 	config.self = h->id;
 	config.incarnation = h->incarnation;
 	config.seed = nd_random_next(&s->rng);
@@ -402,6 +437,7 @@ void host_crash(Host *h, bool silent)
 	store_close(h->store);
 	h->node = NULL;
 	h->store = NULL;
+	snapshots_lose(h);
 	memvfs_fail(h->disk, MEMVFS_SYNC, 0, 0, ND_OK);
 	memvfs_fail(h->disk, MEMVFS_READ, 0, 0, ND_OK);
 	h->read_armed = false;

@@ -125,6 +125,26 @@ static void choose_more(SimOptions *o, uint64_t seed)
 	}
 }
 
+/* Out of a generator of their own: what else a seed chooses stays as it was. */
+static void choose_snapshots(SimOptions *o, uint64_t seed)
+{
+	NdRandom	r;
+
+	nd_random_seed(&r, ~seed);
+	o->snapshots = nd_random_below(&r, 4) > 0;
+	o->snapshot_pad = (uint32_t) PICK(&r, 0, 0, 500, 20000);
+	o->snapshot_busy = (uint32_t) maybe(&r, 100, 700);
+	o->snapshot_fails = (uint32_t) maybe(&r, 1, 50);
+	o->snapshot_crash = (uint32_t) maybe(&r, 30, 300);
+	o->snapshot_us = PICK(&r, 10, 5 * SIM_MS, 100 * SIM_MS);
+	o->node.snapshot_chunk_bytes = (uint32_t) PICK(&r, 40, 300, 2000, 1 << 18);
+	o->node.snapshot_window_bytes = o->node.snapshot_chunk_bytes * (uint32_t) PICK(&r, 1, 2, 5, 20);
+	if (o->snapshots && o->churn)
+		o->truncate = nd_random_below(&r, 2);
+	if (o->snapshots && nd_random_below(&r, 2))
+		o->keep_bytes = PICK(&r, 0, 0, 3000, 20000);
+}
+
 void options_choose(SimOptions *o, uint64_t seed)
 {
 	NdRandom	r;
@@ -138,4 +158,5 @@ void options_choose(SimOptions *o, uint64_t seed)
 	choose_clients(o, &r);
 	choose_driver(o, &r);
 	choose_more(o, seed);
+	choose_snapshots(o, seed);
 }

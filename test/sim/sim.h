@@ -43,6 +43,7 @@ typedef enum SimEventKind
 	EV_APPLIED_DURABLE,			/* node: the local log is flushed */
 	EV_CLIENT,					/* a = client, b = operation: one for an earlier operation is dropped */
 	EV_START,					/* node: power on */
+	EV_CRASH,					/* node: in the middle of a snapshot */
 	EV_FAULT,
 	EV_MEMBERSHIP,
 	EV_UNBLOCK,					/* a = from, b = to */
@@ -106,8 +107,14 @@ typedef struct SimOptions
 	uint32_t	apply_queue;	/* entries; full means ND_BUSY */
 	uint64_t	apply_us;		/* mean pause between two batches of the applier */
 	uint64_t	durable_us;		/* mean pause between two flushes of the local log */
-	bool		truncate;		/* the log is cut; then nobody may join later: there are no snapshots of tables in the driver */
+	bool		truncate;		/* the log is cut; without snapshots nobody may join later */
 	uint64_t	keep_bytes;
+	bool		snapshots;		/* the hosts have them: the log is cut above slow members too */
+	uint32_t	snapshot_pad;	/* bytes of ballast in a content */
+	uint32_t	snapshot_busy;	/* per mille of the driver's calls */
+	uint32_t	snapshot_fails;	/* likewise: refused for good */
+	uint32_t	snapshot_crash;	/* per mille of beginnings and installations: the host crashes soon */
+	uint64_t	snapshot_us;	/* mean time of an installation */
 	/* clients */
 	uint64_t	think_us;
 	uint32_t	hot_keys;		/* rows in use: few = many conflicts */
@@ -254,6 +261,18 @@ typedef struct Injury
 
 #define SIM_INJURIES_MAX 3
 
+#define SIM_SNAPSHOTS_MAX 8		/* open at one host */
+
+/* Content of a group's tables, opened to be sent, or on its way in. */
+typedef struct HostSnapshot
+{
+	bool		used;
+	NdGroupId	group;
+	uint64_t	index;
+	NdBuf		bytes;
+	uint64_t	ready_at;		/* it is being installed until then; 0: not yet */
+} HostSnapshot;
+
 typedef struct SimTransport
 {
 	Transport	base;
@@ -300,6 +319,8 @@ struct Host
 	uint32_t	n_tickets;
 	uint32_t	applied_tickets;
 	uint32_t	cap_tickets;
+	HostSnapshot out[SIM_SNAPSHOTS_MAX];
+	HostSnapshot in[SIM_GROUPS_MAX];
 	uint64_t	refused_index[SIM_GROUPS_MAX];	/* the entry offered when we said ND_BUSY; 0 = none */
 	uint32_t	idle_rounds;	/* rounds of work in a row that asked for more at the same time */
 };
@@ -437,6 +458,7 @@ struct Sim
 	uint64_t	injuries;
 	uint64_t	found;			/* of them, by whomever */
 	uint64_t	full;			/* times that a disk was full */
+	uint64_t	installs;
 };
 
 /* ---- world.c ---- */
@@ -444,7 +466,8 @@ typedef enum TraceOp
 {
 	T_TICK, T_WORK, T_SEND, T_DROP, T_FRAME, T_PEER_UP, T_PEER_DOWN, T_DISK, T_DELIVER, T_REFUSE, T_APPLY, T_DURABLE, T_START, T_CRASH,
 	T_PAUSE, T_BLOCK, T_UNBLOCK, T_BREAK, T_FSYNC_ERROR, T_PROPOSE, T_PROPOSE_FAILED, T_FORGET, T_READ, T_READ_DONE, T_ACK, T_ADD, T_REMOVE,
-	T_TRANSFER, T_LATE, T_LEADER, T_NODE_FAILED, T_PHASE, T_LOG, T_AUDIT, T_INJURY, T_GIVE_UP, T_FULL, T_SPACE, T_CLOCK
+	T_TRANSFER, T_LATE, T_LEADER, T_NODE_FAILED, T_PHASE, T_LOG, T_AUDIT, T_INJURY, T_GIVE_UP, T_FULL, T_SPACE, T_CLOCK, T_SNAPSHOT_OPEN,
+	T_SNAPSHOT_BEGIN, T_SNAPSHOT_INSTALL, T_SNAPSHOT_ABORT
 } TraceOp;
 
 /* What all runs of this process met. */
@@ -457,6 +480,7 @@ typedef struct SimTotals
 	uint64_t	found;
 	uint64_t	full;
 	uint64_t	joint;
+	uint64_t	installs;
 } SimTotals;
 
 extern SimTotals sim_totals;
@@ -494,6 +518,12 @@ void		host_lose(Host *h);		/* its disk is gone: never comes back */
 void		host_event(Host *h, const SimEvent *e);
 void		host_kick(Host *h);		/* work soon */
 uint64_t	host_watermark(const Host *h, NdGroupId group);
+
+void		host_replace_table(Host *h, NdGroupId group, uint64_t index, const uint64_t *table);	/* now and durably: a snapshot's */
+
+/* ---- snapshots.c ---- */
+void		snapshots_init(Host *h, NodeSnapshots *out);
+void		snapshots_lose(Host *h);	/* the host stops */
 
 /* ---- clients.c ---- */
 void		clients_init(Sim *s);
@@ -535,6 +565,7 @@ void		check_delivery(Host *h, const NodeDelivery *d);		/* a delivery that was ta
 void		check_host(Host *h);		/* after every event of a host */
 void		check_started(Host *h);		/* the store was recovered, the node not created yet */
 void		check_acked(Host *h, NdGroupId group, uint64_t index);	/* a client was told COMMIT */
+void		check_snapshot(Host *h, NdGroupId group, uint64_t index, const uint64_t *table);	/* content of a snapshot that is installed */
 void		check_logs(Sim *s);			/* pairwise log matching */
 void		check_sent(Host *h, NdNodeId to, const uint8_t *data, size_t len);	/* a frame that leaves */
 bool		check_converged(Sim *s, char *why, size_t why_len);

@@ -95,6 +95,10 @@ static const struct
 	[T_FULL] = {"disk full", {0}},
 	[T_SPACE] = {"space again", {0}},
 	[T_CLOCK] = {"clock stands", {"until"}},
+	[T_SNAPSHOT_OPEN] = {"snapshot open", {"group", "index", "at least"}},
+	[T_SNAPSHOT_BEGIN] = {"snapshot begin", {"group", "index"}},
+	[T_SNAPSHOT_INSTALL] = {"snapshot install", {"group", "index"}},
+	[T_SNAPSHOT_ABORT] = {"snapshot abort", {"group", "index"}},
 	[T_AUDIT] = {"audit", {"group", "index", "disks", "voters"}},
 };
 
@@ -316,6 +320,13 @@ static void dispatch(Sim *s, SimEvent *e)
 			if (!s->hosts[e->node].up && !s->hosts[e->node].dead)
 				host_start(&s->hosts[e->node]);
 			break;
+		case EV_CRASH:
+			if (s->hosts[e->node].up && s->phase < PHASE_HEAL)
+			{
+				host_crash(&s->hosts[e->node], true);
+				sim_post(s, sim_spread(&s->fault_rng, 100 * SIM_MS), EV_START, e->node, 0, 0);
+			}
+			break;
 		case EV_FAULT:
 			fault_event(s, e->a);
 			break;
@@ -398,6 +409,7 @@ static void sum_up(const Sim *s)
 	sim_totals.injuries += s->injuries;
 	sim_totals.found += s->found;
 	sim_totals.full += s->full;
+	sim_totals.installs += s->installs;
 	for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++)
 	{
 		sim_totals.elections += s->ledgers[g].n_leaders;
@@ -481,8 +493,9 @@ bool sim_run(uint64_t seed, bool print, uint64_t *trace_hash, char *checker, siz
 			aborts += s->ledgers[g].aborts;
 		}
 		printf("seed %" PRIu64 ": %" PRIu64 " events, %.1f virtual s, %" PRIu64 " deliveries, %" PRIu64 " commits, %" PRIu64 " aborts, %" PRIu64
-			   " reads, %" PRIu64 " crashes, %" PRIu64 " audits, %" PRIu64 " injuries (%" PRIu64 " found), trace %016" PRIx64 "\n",
-			   s->seed, s->event, (double) s->now / SIM_S, s->deliveries, commits, aborts, s->reads, s->crashes, s->audits, s->injuries, s->found, s->trace_hash);
+			   " reads, %" PRIu64 " crashes, %" PRIu64 " audits, %" PRIu64 " injuries (%" PRIu64 " found), %" PRIu64 " snapshots, trace %016" PRIx64 "\n",
+			   s->seed, s->event, (double) s->now / SIM_S, s->deliveries, commits, aborts, s->reads, s->crashes, s->audits, s->injuries, s->found,
+			   s->installs, s->trace_hash);
 	}
 	sum_up(s);
 	dispose(s);
