@@ -413,9 +413,12 @@ static void ledger_compare(Host *h, const NodeDelivery *d, uint64_t hash)
 
 static void check_order(Host *h, const NodeDelivery *d)
 {
+	const Sim  *s = h->sim;
 	HostGroup  *hg = &h->groups[d->group];
 
-	if (hg->delivered == 0 ? d->index > hg->applied_at_start + 1 : d->index != hg->delivered + 1)
+	/* A snapshot whose rows the tables hold already skips entries that would only come as replayed. */
+	if (hg->delivered == 0 ? d->index > hg->applied_at_start + 1 :
+		d->index != hg->delivered + 1 && !(s->o.snapshots && d->index > hg->delivered && d->index <= hg->applied_at_start + 1))
 		sim_fail(h->sim, "delivery order", "node %u group %u delivers %" PRIu64 " after %" PRIu64 " (applied at start: %" PRIu64 ")",
 				 h->id, d->group, d->index, hg->delivered, hg->applied_at_start);
 	if (d->replayed != (d->index <= hg->applied_at_start))

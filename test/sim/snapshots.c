@@ -18,7 +18,7 @@ static NdStatus mood(Sim *s)
 		return ND_OK;
 	if (sim_chance(&s->rng, s->o.snapshot_busy))
 		return ND_BUSY;
-	return sim_chance(&s->rng, s->o.snapshot_fails) ? ND_FULL : ND_OK;
+	return s->phase == PHASE_CHAOS && sim_chance(&s->rng, s->o.snapshot_fails) ? ND_FULL : ND_OK;
 }
 
 /* The host may crash now, or soon, where it hurts. */
