@@ -71,7 +71,8 @@ typedef struct NodeSnapshots
 	/*
 	 * All is written: make it the content of the tables, at once and for good. ND_OK: durable, and applied() of a later life says index. A crash before leaves the
 	 * tables as they were. What was delivered of this group and is not applied yet is below index, and void. Nothing of the group is delivered until the
-	 * node has the log and the certifier that belong to it; then delivery goes on with entries at or below index as replayed.
+	 * node has the log and the certifier that belong to it; then delivery goes on with entries at or below index as replayed. Such entries may also be
+	 * skipped without a call, when the tables hold the rows already.
 	 */
 	NdStatus	(*install)(void *ctx, NdGroupId group);
 	void		(*abort)(void *ctx, NdGroupId group);
