@@ -2,7 +2,8 @@
  * raft_worker_requests.c: what backends and the applier ask of the raft worker, and what it answers: proposals, tickets, read rounds, look-ups.
  *
  * Invariants:
- * 1. A request is answered at most once: the answer is a compare-and-swap of the slot's word from TAKEN; an abandoned request's entry gets a
+ * 1. A request is answered at most once, and only its own slot's fields are written: the answer is a compare-and-swap of the slot's word from TAKEN, and
+ *    without TAKEN no field is touched (a newer request may have its answer there); an abandoned request's entry gets a
  *    ticket that belongs to the applier.
  * 2. A ticket's fields and its owner are complete before tickets_end shows it; the owner's latch is set after that.
  * 3. Tickets follow each group's log: they are handed out inside deliver(), which comes in index order per group.
@@ -59,6 +60,17 @@ wake(uint32 slot)
 	SetLatch(&ProcGlobal->allProcs[nodedb_slots[slot].pgprocno].procLatch);
 }
 
+/*
+ * Does the slot still wait for the answer to this request? Asked before the answer's fields are written: an abandoned request's slot may carry a newer one that
+ * has its answer already, and its backend reads the same fields (another ticket there would let the turnstile stand for ever). When the
+ * request is abandoned in between, no harm: a newer one gets its answer from this process, later, and over these fields.
+ */
+static bool
+awaits(uint32 slot, uint64 request)
+{
+	return pg_atomic_read_u64(&nodedb_slots[slot].word) == slot_word(request, SLOT_TAKEN);
+}
+
 /* Show an answer whose fields are written; false when the request was abandoned. */
 static bool
 answer(uint32 slot, uint64 request, SlotState state)
@@ -72,6 +84,8 @@ answer(uint32 slot, uint64 request, SlotState state)
 static void
 answer_failed(uint32 slot, uint64 request, NdStatus reason, bool unknown)
 {
+	if (!awaits(slot, request))
+		return;
 	nodedb_slots[slot].failure = reason;
 	nodedb_slots[slot].outcome_unknown = unknown;
 	if (answer(slot, request, SLOT_FAILED))
@@ -247,9 +261,12 @@ deliver_commit(const NodeDelivery *d)
 		NodedbSlot *slot = &nodedb_slots[p->slot];
 
 		owner_slot = p->slot;
-		slot->index = d->index;
-		slot->term = d->term;
-		slot->ticket = ticket;
+		if (awaits(p->slot, p->request))
+		{
+			slot->index = d->index;
+			slot->term = d->term;
+			slot->ticket = ticket;
+		}
 		if (!answer(p->slot, p->request, SLOT_GRANTED))
 			pg_atomic_write_u32(&t->owner, TICKET_APPLIER);
 		forget_pending(p);
@@ -286,11 +303,14 @@ requests_deliver(void *ctx, const NodeDelivery *d)
 			{
 				NodedbSlot *slot = &nodedb_slots[p->slot];
 
-				slot->index = d->index;
-				slot->term = d->term;
-				slot->verdict = d->verdict;
-				if (answer(p->slot, p->request, good ? SLOT_GRANTED : SLOT_REFUSED))
-					wake(p->slot);
+				if (awaits(p->slot, p->request))
+				{
+					slot->index = d->index;
+					slot->term = d->term;
+					slot->verdict = d->verdict;
+					if (answer(p->slot, p->request, good ? SLOT_GRANTED : SLOT_REFUSED))
+						wake(p->slot);
+				}
 				forget_pending(p);
 			}
 		}
