@@ -321,6 +321,7 @@ static void test_bad_snapshots(void **state)
 
 static void test_members(void **state)
 {
+	WireSink	sink = {.raft = see_raft};
 	RaftConfiguration *c = nd_zalloc(sizeof(*c));
 	NdBuf		buf;
 	Seen		s;
@@ -332,6 +333,11 @@ static void test_members(void **state)
 	wire_put_members(&buf, &(WireMembers) {12, c});
 	assert_int_equal(decode(buf.data, buf.len, &s), ND_OK);
 	assert_string_equal(s.text, "members @12 n1\n");
+	/* who does not want them is not given them */
+	sink.ctx = &s;
+	s.text[0] = '\0';
+	assert_int_equal(wire_decode(buf.data, buf.len, 2, 1, &sink), ND_OK);
+	assert_string_equal(s.text, "");
 	nd_buf_free(&buf);
 	nd_free(c);
 }
