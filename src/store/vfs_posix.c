@@ -63,6 +63,8 @@ static NdStatus status_of(int error)
 		case EDQUOT:
 			return ND_FULL;
 		case ENOMEM:
+		case EMFILE:			/* it passes as want of memory does; the log is well */
+		case ENFILE:
 			return ND_NOMEM;
 		default:
 			return ND_IO;

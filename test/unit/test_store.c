@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -528,6 +529,32 @@ static void test_identity_copied(void **state)
 	vfs_posix_destroy(v);
 }
 
+/* A process without free file handles says so: nothing is wrong with the log. */
+static void test_posix_without_handles(void **state)
+{
+	char		path[] = "/tmp/nodedb-test-XXXXXX";
+	int			fd = mkstemp(path);
+	struct rlimit old;
+	struct rlimit none;
+	Vfs		   *v;
+	VfsFile    *file;
+
+	(void) state;
+	assert_true(fd >= 0);
+	assert_int_equal(vfs_posix_create(&v), ND_OK);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(v->ops->open(v, path, false, &file), ND_NOMEM);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(v->ops->open(v, path, false, &file), ND_OK);
+	v->ops->close(v, file);
+	vfs_posix_destroy(v);
+	close(fd);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -543,6 +570,7 @@ int main(void)
 		cmocka_unit_test(test_flight),
 		cmocka_unit_test(test_identity_memory),
 		cmocka_unit_test(test_posix),
+		cmocka_unit_test(test_posix_without_handles),
 		cmocka_unit_test(test_identity_copied),
 	};
 
