@@ -193,7 +193,11 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 		 * and of earlier lives as well.
 		 */
 		if (status == ND_OK && (d->local || d->header.kind == ENTRY_CANCEL) && !MUTANT(NODE_ANSWER_TWICE))
-			node__answered(g, &d->header);
+		{
+			g->held_owed = node__answered(g, &d->header);
+			g->held_txn = d->header.txn;
+			g->held_kind = d->header.kind;
+		}
 	}
 	return status;
 }
@@ -216,7 +220,7 @@ static NdStatus deliver_one(NodeGroup *g, const RaftEntry *e)
 	status = n->callbacks.deliver(n->callbacks.ctx, &d);
 	if (status != ND_OK && !MUTANT(NODE_LOSE_BUSY))
 		return ND_BUSY;
-	g->held = false;
+	g->held = g->held_owed = false;
 	g->delivered = e->index;
 	g->kept_bytes += d.position.len;
 	if (g->certifier != NULL && g->delivered % n->config.checkpoint_every == 0)

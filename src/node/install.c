@@ -332,6 +332,7 @@ static void finish(NodeGroup *g)
 	Node	   *n = g->node;
 	Arrival    *a = g->arrival;
 	NdStatus	status;
+	bool		held;
 
 	a->log_given = false;
 	status = raft_snapshot_installed(g->raft, a->offer.index, a->offer.term, &a->configuration);
@@ -351,7 +352,8 @@ static void finish(NodeGroup *g)
 		g->applied_start = a->offer.applied;
 	if (g->applied_durable > g->applied_start)
 		g->applied_start = g->applied_durable;
-	g->held = false;
+	held = g->held_owed;
+	g->held = g->held_owed = false;
 	g->stuck_tick = 0;
 	g->n_sums = 0;
 	g->diverged = false;
@@ -368,6 +370,9 @@ static void finish(NodeGroup *g)
 	n->changed = true;
 	node__log(n, 1, "group %u: the snapshot is installed: tables at entry %llu, log behind %llu", g->id, (unsigned long long) g->applied_start,
 			  (unsigned long long) g->commit);
+	/* An entry that waited for room is skipped with the others. */
+	if (held)
+		n->callbacks.proposal_failed(n->callbacks.ctx, g->id, g->held_txn, g->held_kind, NODE_UNKNOWN, ND_COMPACTED);
 	node__fail_sent(g, ND_COMPACTED);
 }
 

@@ -253,6 +253,9 @@ struct NodeGroup
 	uint64_t	applied_start;
 	bool		held;			/* entry delivered + 1 was judged, deliver() said ND_BUSY */
 	Verdict		held_verdict;
+	bool		held_owed;		/* ... and it is the answer to a proposal of ours, which is out of the table already */
+	TxnId		held_txn;
+	EntryKind	held_kind;
 	uint64_t	stuck_tick;		/* no memory or a busy store: not before this tick */
 
 	/* checkpoints, truncation */
@@ -401,7 +404,7 @@ bool		node__propose_round(NodeGroup *g);
 void		node__requeue(NodeGroup *g);
 void		node__take_proposal(NodeGroup *g, NdNodeId from, const WireProposal *p);
 void		node__take_answer(NodeGroup *g, NdNodeId from, const WireAnswer *a);
-bool		node__answered(NodeGroup *g, const EntryHeader *h);
+bool		node__answered(NodeGroup *g, const EntryHeader *h);	/* true: a client waited for it */
 void		node__proposal_ticks(NodeGroup *g);
 void		node__fail_proposals(NodeGroup *g, NdStatus reason);
 void		node__fail_sent(NodeGroup *g, NdStatus reason);	/* only those that may be in the log */

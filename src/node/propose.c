@@ -200,17 +200,22 @@ void node_forget(Node *n, NdGroupId group, TxnId txn, EntryKind kind)
 		return;
 	forget_in(&g->queued, txn, kind);
 	forget_in(&g->under_way, txn, kind);
+	if (g->held_kind == kind && txnid_compare(g->held_txn, txn) == 0)
+		g->held_owed = false;
 }
 
 bool node__answered(NodeGroup *g, const EntryHeader *h)
 {
 	Pending    *p = *find(g->node, g->id, h->txn, h->kind, h->flags);
 
+	bool		internal;
+
 	if (p == NULL)
 		return false;
+	internal = p->internal;
 	detach(p);
 	free_pending(p);
-	return true;
+	return !internal;
 }
 
 /* The leader or the term changed: what was under way may be lost. Older ones go to the front. */

@@ -1114,6 +1114,37 @@ static void test_pending_proposals(void **state)
 	kit_free(k);
 }
 
+/* Its entry was judged and waits for room in the host when a snapshot takes it away: the client hears of it once. */
+static void test_held_proposal(void **state)
+{
+	Kit		   *k = cluster_of(3);
+	KitNode    *n;
+
+	(void) state;
+	slow = leader % 3 + 1;
+	n = &k->nodes[slow];
+	work(k, 20);
+	n->busy = true;
+	assert_int_equal(kit_propose(k, slow, 1, 1, 0, 900000, 10000), ND_OK);
+	kit_tick(k, KIT_ELECTION);
+	assert_int_equal(n->failures, 0);
+	loopback_cut(k->hub, slow, leader, true);
+	loopback_cut(k->hub, slow, slow % 3 + 1, true);
+	work(k, 100);
+	apply(k);
+	assert_true(store_first_index(k->nodes[leader].store, 1) > 60);
+	loopback_cut(k->hub, slow, leader, false);
+	loopback_cut(k->hub, slow, slow % 3 + 1, false);
+	until(k, is_over);
+	n->busy = false;
+	kit_tick(k, 2 * KIT_ELECTION);
+	assert_int_equal(toys[slow].installs, 1);
+	assert_int_equal(n->failures, 1);
+	assert_int_equal(n->outcome, NODE_UNKNOWN);
+	assert_int_equal(n->failed_txn.counter, 1);
+	kit_free(k);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test(f)
@@ -1124,7 +1155,7 @@ int main(void)
 		T(test_leader_dies_in_the_middle), T(test_leader_is_replaced_in_the_middle), T(test_no_campaign_meanwhile),
 		T(test_log_is_held), T(test_log_is_let_go), T(test_members_changed_below_the_snapshot), T(test_members_change_meanwhile),
 		T(test_host_failures), T(test_refused), T(test_second_offer_while_installing), T(test_second_offer_while_receiving),
-		T(test_pending_proposals),
+		T(test_pending_proposals), T(test_held_proposal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
