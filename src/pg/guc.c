@@ -28,6 +28,9 @@ int			nodedb_log_cache = 64;
 int			nodedb_scrub_rate = 4096;
 int			nodedb_writeset_memory = 16384;
 int			nodedb_max_transaction_size = 4096;
+int			nodedb_statement_retries = 5;
+int			nodedb_reserve_after = 2;
+int			nodedb_retry_budget = 1000;
 int			nodedb_bulk_keys = 100000;
 int			nodedb_max_groups = 64;
 int			nodedb_apply_batch = 64;
@@ -114,6 +117,15 @@ nodedb_guc_init(void)
 	DefineCustomIntVariable("nodedb.max_transaction_size", "Largest amount of changes of one transaction; more is refused before commit.",
 							"Lower it to protect the log and the other nodes from bulk loads, raise it for bulk loads.",
 							&nodedb_max_transaction_size, 4096, 1, 1024 * 1024, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.statement_retries", "How often the server runs a single statement again that lost a conflict (40001); 0 turns it off.",
+							"Only statements that are alone in their transaction and call nothing with effects that a rollback leaves. Set 0 where the client retries by itself.",
+							&nodedb_statement_retries, 5, 0, 100, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.reserve_after", "After how many lost conflicts a statement reserves what it changes before it runs again; 0 turns it off.",
+							"Lower it where hot rows make statements fail often, raise it where others of the same rows shall not be held up.",
+							&nodedb_reserve_after, 2, 0, 100, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.retry_budget", "How many statements per second the server runs again for one role on this node; 0: any number.",
+							"Lower it to protect a busy cluster from clients that fight for the same rows.",
+							&nodedb_retry_budget, 1000, 0, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("nodedb.bulk_keys", "Number of certification keys of one transaction above which whole tables are certified instead of rows.",
 							"Lower it to save memory, raise it so that larger transactions do not conflict with other writers of the same table.",
 							&nodedb_bulk_keys, 100000, 100, 10000000, PGC_USERSET, 0, NULL, NULL, NULL);

@@ -34,6 +34,9 @@ extern int	nodedb_log_cache;			/* MB */
 extern int	nodedb_scrub_rate;			/* kB per second; 0: off */
 extern int	nodedb_writeset_memory;		/* kB, per session, before it spills */
 extern int	nodedb_max_transaction_size;	/* MB */
+extern int	nodedb_statement_retries;	/* 0: off */
+extern int	nodedb_reserve_after;	/* failures of a statement; 0: never */
+extern int	nodedb_retry_budget;	/* per role and second; 0: no limit */
 extern int	nodedb_bulk_keys;			/* keys of one transaction before they become relation keys */
 extern bool nodedb_replicate_ddl;
 extern int	nodedb_sequence_block;		/* values of the smallest lease */

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "session/retry.h"
 #include "stop_event.h"
 
 #include "miscadmin.h"
@@ -30,6 +31,7 @@ shared_size(void)
 	size = add_size(size, mul_size(MaxBackends, MAXALIGN(sizeof(NodedbSlot))));
 	size = add_size(size, mul_size(TICKETS, MAXALIGN(sizeof(NodedbTicket))));
 	size = add_size(size, mul_size(nodedb_max_groups, MAXALIGN(sizeof(NodedbGroup))));
+	size = add_size(size, retry_limits_size());
 	size = add_size(size, stop_event_shmem_size());
 	return size;
 }
@@ -104,6 +106,9 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->commits_local, 0);
 		pg_atomic_init_u64(&s->commits_applied, 0);
 		pg_atomic_init_u64(&s->aborts_conflict, 0);
+		pg_atomic_init_u64(&s->retries, 0);
+		pg_atomic_init_u64(&s->retried, 0);
+		pg_atomic_init_u64(&s->retry_reservations, 0);
 		pg_atomic_init_u64(&s->handed_over, 0);
 		pg_atomic_init_u64(&s->kicked, 0);
 		pg_atomic_init_u64(&s->demoted, 0);
@@ -133,8 +138,11 @@ shmem_startup(void)
 			SpinLockInit(&nodedb_groups[i].lock);
 		}
 	}
+	retry_limits_init(p, found);
+	p += retry_limits_size();
 	stop_event_shmem_init(p, found);
 	LWLockRelease(AddinShmemInitLock);
+	retry_init();				/* all libraries are loaded: outside of all their hooks */
 }
 
 void

@@ -224,6 +224,9 @@ typedef struct NodedbShared
 	pg_atomic_uint64 commits_local;
 	pg_atomic_uint64 commits_applied;
 	pg_atomic_uint64 aborts_conflict;
+	pg_atomic_uint64 retries;	/* attempts after the first */
+	pg_atomic_uint64 retried;	/* statements that committed after some */
+	pg_atomic_uint64 retry_reservations;
 	pg_atomic_uint64 handed_over;
 	pg_atomic_uint64 kicked;
 	pg_atomic_uint64 demoted;

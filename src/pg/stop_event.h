@@ -5,6 +5,7 @@
  * setting empty, as it is outside tests, an event costs one branch.
  *
  *   backend   reserved           a schema change owns what it will lock, and has not run
+ *             before-retry       a statement that lost a conflict is about to run again, in a new transaction
  *             before-propose     the write set is encoded, nothing is in the log
  *             proposed           the raft worker has the request; the verdict is open
  *             granted            the verdict is "commit": the ticket is ours, no ledger row yet

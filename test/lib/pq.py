@@ -30,6 +30,11 @@ _backend_pid = _declare("PQbackendPID", _I, _P)
 _socket = _declare("PQsocket", _I, _P)
 _send_query = _declare("PQsendQuery", _I, _P, _S)
 _send_params = _declare("PQsendQueryParams", _I, _P, _S, _I, _P, ctypes.POINTER(_S), _P, _P, _I)
+_send_prepare = _declare("PQsendPrepare", _I, _P, _S, _S, _I, _P)
+_send_prepared = _declare("PQsendQueryPrepared", _I, _P, _S, _I, ctypes.POINTER(_S), _P, _P, _I)
+_enter_pipeline = _declare("PQenterPipelineMode", _I, _P)
+_exit_pipeline = _declare("PQexitPipelineMode", _I, _P)
+_pipeline_sync = _declare("PQpipelineSync", _I, _P)
 _consume = _declare("PQconsumeInput", _I, _P)
 _is_busy = _declare("PQisBusy", _I, _P)
 _get_result = _declare("PQgetResult", _P, _P)
@@ -48,7 +53,7 @@ _free_cancel = _declare("PQfreeCancel", None, _P)
 _Notice = ctypes.CFUNCTYPE(None, _P, _S)
 _set_notice = _declare("PQsetNoticeProcessor", _P, _P, _Notice, _P)
 
-_EMPTY, _COMMAND_OK, _TUPLES_OK = 0, 1, 2
+_EMPTY, _COMMAND_OK, _TUPLES_OK, _PIPELINE_SYNC, _PIPELINE_ABORTED = 0, 1, 2, 10, 11
 ANSWER_SECONDS = 240			# of execute(): longer than anything that ends at all
 _FIELD_SQLSTATE, _FIELD_DETAIL, _FIELD_HINT, _FIELD_SCHEMA, _FIELD_TABLE, _FIELD_CONSTRAINT = (ord(letter) for letter in "CDHstn")
 
@@ -114,6 +119,50 @@ class Connection:
 			sent = _send_query(self._conn, sql.encode())
 		if not sent:
 			raise Error(_text(_conn_error(self._conn)), "08006")
+
+	def prepare(self, name, sql):
+		if not _send_prepare(self._conn, name.encode(), sql.encode(), 0, None):
+			raise Error(_text(_conn_error(self._conn)), "08006")
+		self.result()
+
+	def send_prepared(self, name, *params):
+		values = (_S * len(params))(*[None if p is None else str(p).encode() for p in params])
+		if not _send_prepared(self._conn, name.encode(), len(params), values, None, None, 0):
+			raise Error(_text(_conn_error(self._conn)), "08006")
+
+	def pipeline(self, *statements):
+		"""Send these (a string, or one and its parameters) in one pipeline with one Sync behind it; raises the first error, when all is over."""
+		_enter_pipeline(self._conn)
+		for statement in statements:
+			sql, *params = (statement,) if isinstance(statement, str) else statement
+			values = (_S * len(params))(*[str(p).encode() for p in params])
+			if not _send_params(self._conn, sql.encode(), len(params), None, values, None, None, 0):
+				raise Error(_text(_conn_error(self._conn)), "08006")
+		_pipeline_sync(self._conn)
+		failure, ends = None, 0
+		deadline = time.monotonic() + ANSWER_SECONDS
+		while ends <= len(statements):		# each statement ends with none, and so does nothing behind the Sync's own result
+			while self.waiting():
+				if not select.select([_socket(self._conn)], [], [], max(deadline - time.monotonic(), 0))[0]:
+					raise TimeoutError("no answer in a pipeline")
+			result = _get_result(self._conn)
+			if not result:
+				ends += 1
+				continue
+			status = _result_status(result)
+			if status == _PIPELINE_SYNC:
+				_clear(result)
+				break
+			if status == _PIPELINE_ABORTED:
+				_clear(result)
+				continue
+			try:
+				self._take(result)
+			except Error as error:
+				failure = failure or error
+		_exit_pipeline(self._conn)
+		if failure:
+			raise failure
 
 	def waiting(self):
 		"""Is the statement that was sent still running?"""

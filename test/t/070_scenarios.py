@@ -13,8 +13,8 @@ from harness import *
 from scenario import *
 
 NETNS = os.geteuid() == 0
-# What a schema change waits for at its end would hide the moments looked for here.
-setup(nodes=3, netns=NETNS, conf=["nodedb.commit_timeout = 5000", "nodedb.schema_wait = 0"])
+# What a schema change waits for at its end would hide the moments looked for here, and so would a second attempt.
+setup(nodes=3, netns=NETNS, conf=["nodedb.commit_timeout = 5000", "nodedb.schema_wait = 0", "nodedb.statement_retries = 0"])
 
 _key = [0]
 

@@ -12,6 +12,8 @@
  */
 #include "conflict.h"
 
+#include "retry.h"
+
 #include "../tableam/readset.h"
 #include "../tableam/writeset.h"
 #include "../tableam/writeset_internal.h"
@@ -43,6 +45,17 @@ typedef struct Subject
 	char	   *table;
 	char	   *constraint;		/* of a unique value */
 } Subject;
+
+static uint64 last_index = 0;	/* of the entry that won, or of the reservation */
+
+uint64
+conflict_take_index(void)
+{
+	uint64		index = last_index;
+
+	last_index = 0;
+	return index;
+}
 
 /* ---- which row ---- */
 
@@ -224,8 +237,12 @@ conflict_raise_refused(const Verdict *v, NdGroupId group)
 	Subject		subject = {0};
 
 	pg_atomic_fetch_add_u64(&nodedb_shared->aborts_conflict, 1);
+	last_index = 0;
 	if (verdict.kind == VERDICT_ABORT_CONFLICT || verdict.kind == VERDICT_ABORT_RESERVED)
+	{
+		last_index = verdict.by_index;
 		subject = subject_of(verdict.key);
+	}
 	switch (verdict.kind)
 	{
 		case VERDICT_ABORT_CONFLICT:
@@ -234,7 +251,7 @@ conflict_raise_refused(const Verdict *v, NdGroupId group)
 					 errmsg("could not serialize access due to a concurrent change on another node"),
 					 detail_conflict(&verdict, group, &subject),
 					 err_subject(&subject),
-					 errhint("Retry the transaction.")));
+					 errhint("%s", retry_hint())));
 			break;
 		case VERDICT_ABORT_RESERVED:
 			ereport(ERROR,
@@ -242,14 +259,14 @@ conflict_raise_refused(const Verdict *v, NdGroupId group)
 					 errmsg("could not serialize access due to a reservation of another transaction"),
 					 detail_reserved(&verdict, group, &subject),
 					 err_subject(&subject),
-					 errhint("Retry the transaction.")));
+					 errhint("%s", retry_hint())));
 			break;
 		case VERDICT_ABORT_OLD:
 			ereport(ERROR,
 					(errcode(code),
 					 errmsg("could not serialize access because this node lags too far behind"),
 					 errdetail("The transaction was based on a state that is older than what is remembered for conflict detection."),
-					 errhint("Retry the transaction.")));
+					 errhint("%s", retry_hint())));
 			break;
 		case VERDICT_ABORT_FENCED:
 			ereport(ERROR,
@@ -261,7 +278,7 @@ conflict_raise_refused(const Verdict *v, NdGroupId group)
 			ereport(ERROR,
 					(errcode(code),
 					 errmsg("could not commit: the log refused the transaction (verdict %d)", (int) verdict.kind),
-					 errhint("Retry the transaction.")));
+					 errhint("%s", retry_hint())));
 	}
 	pg_unreachable();
 }
@@ -276,7 +293,7 @@ conflict_turn_into_kicked(ErrorData *edata)
 
 	edata->sqlerrcode = ERRCODE_T_R_SERIALIZATION_FAILURE;
 	edata->message = MemoryContextStrdup(context, KICKED_MESSAGE);
-	edata->hint = MemoryContextStrdup(context, "Retry the transaction.");
+	edata->hint = MemoryContextStrdup(context, retry_hint());
 	if (slot->kicked_table[0] == '\0')
 		return;
 	edata->schema_name = MemoryContextStrdup(context, slot->kicked_schema);
@@ -302,6 +319,6 @@ conflict_raise_kicked(void)
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg(KICKED_MESSAGE),
 			 detail_kicked(nodedb_my_slot()),
-			 errhint("Retry the transaction.")));
+			 errhint("%s", retry_hint())));
 	pg_unreachable();
 }

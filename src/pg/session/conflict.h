@@ -15,6 +15,9 @@
  */
 extern void conflict_raise_refused(const Verdict *verdict, NdGroupId group) pg_attribute_noreturn();
 
+/* The entry that won against the session's last refused one; then none (0). */
+extern uint64 conflict_take_index(void);
+
 /* The guard has ended this transaction. */
 extern void conflict_raise_kicked(void) pg_attribute_noreturn();
 /* The same, as another shape of an error that is already there. Looks nothing up. */

@@ -13,20 +13,15 @@
  */
 #include "read_internal.h"
 
+#include "portal.h"
+
 #include "access/tupdesc.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
 #include "tcop/pquery.h"
-#include "tcop/tcopprot.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-
-/* Of libpq/libpq.h, which wants headers of GSSAPI that need not be installed. */
-extern bool pq_buffer_has_data(void);
-extern int	pq_peekbyte(void);
-extern void pq_startmsgread(void);
-extern void pq_endmsgread(void);
 
 static QueryDesc *waiting = NULL;
 static LocalTransactionId waiting_lxid = InvalidLocalTransactionId;
@@ -54,51 +49,17 @@ read_again_due(QueryDesc *query)
 	return waiting == query && waiting_lxid == MyProc->lxid;
 }
 
-/* Extended protocol: nothing follows in this transaction when Sync is the next message. The simple protocol hides its portals. */
-static bool
-last_of_transaction(Portal p)
-{
-	bool		sync;
-
-	if (!p->visible)
-		return true;
-	if (!pq_buffer_has_data())
-		return false;
-	pq_startmsgread();
-	sync = pq_peekbyte() == 'S';
-	pq_endmsgread();
-	return sync;
-}
-
-static PlannedStmt *
-plan_again(QueryDesc *query, const char *text)
-{
-	List	   *raw = pg_parse_query(text);
-	ParamListInfo params = query->params;
-	int			n = params != NULL ? params->numParams : 0;
-	Oid		   *types = palloc(sizeof(Oid) * Max(n, 1));
-	List	   *plans = NIL;
-
-	for (int i = 0; i < n; i++)
-		types[i] = params->params[i].ptype;
-	if (list_length(raw) == 1)
-		plans = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, raw), text, types, n, query->queryEnv),
-								text, CURSOR_OPT_PARALLEL_OK, params);
-	if (list_length(plans) != 1 || linitial_node(PlannedStmt, plans)->utilityStmt != NULL)
-		read_raise_in_the_way();
-	return linitial_node(PlannedStmt, plans);
-}
-
 void
 read_again(QueryDesc *query)
 {
 	Portal		p = ActivePortal;
 	MemoryContext context = CurrentMemoryContext;
+	PlannedStmt *plan;
 	TupleDesc	told;
 	char	   *text;
 
 	waiting = NULL;
-	if (p == NULL || p->queryDesc != query || IsInTransactionBlock(true) || !last_of_transaction(p))
+	if (p == NULL || p->queryDesc != query || IsInTransactionBlock(true) || !portal_is_last(p))
 		read_raise_in_the_way();
 
 	/* What must survive the transaction. */
@@ -121,7 +82,10 @@ read_again(QueryDesc *query)
 	(void) read_wait(false);
 	read_mark_waited();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	query->plannedstmt = plan_again(query, text);
+	plan = portal_plan_again(text, query->params, query->queryEnv);
+	if (plan == NULL)
+		read_raise_in_the_way();
+	query->plannedstmt = plan;
 	query->sourceText = text;
 	PopActiveSnapshot();
 	PushActiveSnapshot(GetTransactionSnapshot());

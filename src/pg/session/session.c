@@ -36,6 +36,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
 
 static emit_log_hook_type prev_emit_log = NULL;
 static ExecutorStart_hook_type prev_executor_start = NULL;
@@ -242,6 +243,24 @@ executor_start(QueryDesc *query, int eflags)
 
 /* ---- kick-out ---- */
 
+/* Is this error how the guard's signal shows? */
+static bool
+is_kick(const ErrorData *edata)
+{
+	return is_doomed() && (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN) && !commit_outcome_open();
+}
+
+bool
+session_take_kick(ErrorData *edata)
+{
+	if (!is_doomed())
+		return false;
+	/* The time for the statement is over all the same. */
+	if (is_kick(edata) && !(StatementTimeout > 0 && !get_timeout_active(STATEMENT_TIMEOUT)))
+		conflict_turn_into_kicked(edata);
+	return true;
+}
+
 static void
 emit_log(ErrorData *edata)
 {
@@ -249,8 +268,7 @@ emit_log(ErrorData *edata)
 		prev_emit_log(edata);
 	if (edata->elevel < ERROR || nodedb_shared == NULL || IsBackgroundWorker || MyProc == NULL)
 		return;
-	if ((is_doomed() && (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN) && !commit_outcome_open()) ||
-		(rolled_back_idle && edata->sqlerrcode == ERRCODE_IN_FAILED_SQL_TRANSACTION))
+	if (is_kick(edata) || (rolled_back_idle && edata->sqlerrcode == ERRCODE_IN_FAILED_SQL_TRANSACTION))
 		conflict_turn_into_kicked(edata);
 }
 

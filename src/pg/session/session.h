@@ -38,6 +38,8 @@ extern void session_internal(void (*run) (void *arg), void *arg);
 /* The transaction block was rolled back under an idle client: for the utility hook, so that COMMIT fails instead of answering ROLLBACK. */
 extern bool session_was_rolled_back_idle(void);
 extern void session_clear_rolled_back_idle(void);
+/* Inside the transaction that failed: was it doomed by the guard? If that is what the error is about, it becomes 40001. */
+extern bool session_take_kick(ErrorData *edata);
 extern void session_raise_kicked(void) pg_attribute_noreturn();
 
 #endif

@@ -113,6 +113,12 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	}
 
 	SpinLockAcquire(&slot->kick_lock);
+	/* It has ended since: what is told now would meet the next transaction, which may be the same statement once more. */
+	if (*(volatile LocalTransactionId *) &proc->lxid != lxid)
+	{
+		SpinLockRelease(&slot->kick_lock);
+		return;
+	}
 	/* Time begins anew when it proposes: however long it stood in the way before, its verdict is on its way now. */
 	first = slot->kicked_pid != pid || slot->kicks == 0 || slot->kicked_lxid != lxid || slot->kicked_committing != slot->committing;
 	if (first)
