@@ -78,6 +78,16 @@ NdStatus	store_truncate_prefix(Store *s, NdGroupId group, uint64_t first_index);
 NdStatus	store_reset_group(Store *s, NdGroupId group, uint64_t index, uint64_t term, const RaftConfiguration *c,
 							  uint64_t checkpoint_index, const void *checkpoint, size_t checkpoint_len);
 
+/* ---- space ---- */
+/* The last preallocation failed: entries still go where room is left, StoreStatus.disk_full. */
+bool		store_full(const Store *s);
+/* Would entries of so many bytes in all be taken, as far as is known? Not known: yes. */
+bool		store_room(const Store *s, uint64_t bytes);
+/* Try again to prepare segments, when the disk was full; blocking. Done after every flush as well. */
+void		store_find_space(Store *s);
+/* Bytes in memory that no finished flush covers. */
+uint64_t	store_undurable_bytes(const Store *s);
+
 /* ---- flushing ---- */
 /* Is there anything not handed to a flush yet? */
 bool		store_dirty(const Store *s);

@@ -14,7 +14,7 @@
  * b. A segment begins with a STATE record of every group. So a segment without live entries may go, whichever its place.
  * c. A segment goes only when the flush that killed its last live entry is durable, and the first flush of its successor too (its STATE
  *    records stand for all small records of the segment that goes).
- * d. Small records (hard states, truncations) may use the last prepared segment; entries and checkpoints may not, unless another one is
+ * d. Small records (hard states, truncations, entries without payload) may use the last prepared segment; entries and checkpoints may not, unless another one is
  *    ready behind it. So a node whose disk is full still votes, and truncation can free space.
  */
 #ifndef ND_STORE_INTERNAL_H
@@ -24,7 +24,7 @@
 
 #define STORE_PATH_MAX 1024
 #define STORE_INDEX_MAX (UINT64_C(1) << 62)	/* of an entry: what is above cannot be true, and index + 1 never wraps */
-#define STORE_CHUNK 256				/* slots in one chunk of the position index */
+#define STORE_CHUNK 64				/* slots in one chunk of the position index */
 #define STORE_SPARES 2				/* prepared ahead: one for entries, one kept back for small records */
 #define STORE_OPEN_FILES_MAX 16		/* handles kept for reading */
 
@@ -176,6 +176,7 @@ StoreSegment *store__segment_add(Store *s, uint64_t number, uint64_t bytes);	/* 
 NdStatus	store__segment_open(Store *s, StoreSegment *segment, VfsFile **out);
 /* One more spare one, from an old file when recycle is not NULL (which leaves the table). Sets disk_full; a failed write fails the store. */
 NdStatus	store__segment_prepare(Store *s, StoreSegment *recycle);
+void		store__segments_prepare(Store *s);	/* ahead, as many as there should be */
 NdStatus	store__segment_grow(Store *s, StoreSegment *spare, uint64_t bytes);
 uint32_t	store__spares(const Store *s);
 void		store__live_add(Store *s, const StoreSlot *at, bool checkpoint);

@@ -313,6 +313,15 @@ static void move_checkpoints(Store *s)
 	}
 }
 
+void store__segments_prepare(Store *s)
+{
+	while (s->failed == ND_OK && store__spares(s) < STORE_SPARES)
+		if (store__segment_prepare(s, NULL) != ND_OK)
+			break;
+	if (store__spares(s) >= STORE_SPARES)
+		s->disk_full = false;
+}
+
 void store__segment_maintain(Store *s)
 {
 	uint32_t	k = 0;
@@ -341,11 +350,7 @@ void store__segment_maintain(Store *s)
 				store__fail(s, ND_IO);
 		}
 	}
-	while (s->failed == ND_OK && store__spares(s) < STORE_SPARES)
-		if (store__segment_prepare(s, NULL) != ND_OK)
-			break;
-	if (store__spares(s) >= STORE_SPARES)
-		s->disk_full = false;
+	store__segments_prepare(s);
 	if (s->failed == ND_OK)
 		move_checkpoints(s);
 }

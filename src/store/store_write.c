@@ -63,7 +63,7 @@ static StorePart *part_prepare(StoreParts *parts, StoreSegment *segment, uint64_
 	return part_room(part, bytes) == ND_OK ? part : NULL;
 }
 
-static StorePart *part_current(Store *s)
+static StorePart *part_current(const Store *s)
 {
 	StorePart  *last = s->gathering.n > 0 ? &s->gathering.v[s->gathering.n - 1] : NULL;
 
@@ -210,17 +210,26 @@ static NdStatus next_segment(Store *s, uint64_t bytes, bool small)
 	return ND_OK;
 }
 
+/* Does it fit into the current segment? */
+static bool fits(const Store *s, uint64_t bytes, bool small)
+{
+	const StoreSegment *segment = s->segments[s->current];
+	const StorePart *part = part_current(s);
+	uint64_t	from = part != NULL ? part->offset + part->len : s->end + STORE_BATCH_HEADER;
+	uint64_t	limit = segment->bytes;
+
+	if (!small && store__spares(s) == 0)
+		limit -= segment->bytes / 8 < SMALL_RESERVE_MAX ? segment->bytes / 8 : SMALL_RESERVE_MAX;
+	return store__round_up(from + bytes, STORE_SECTOR) <= limit;
+}
+
 NdStatus store__reserve(Store *s, uint64_t bytes, bool small)
 {
 	StoreSegment *segment = s->segments[s->current];
 	StorePart  *part = part_current(s);
-	uint64_t	from = part != NULL ? part->offset + part->len : s->end + STORE_BATCH_HEADER;
-	uint64_t	limit = segment->bytes;
 	NdStatus	st = ND_OK;
 
-	if (!small && store__spares(s) == 0)
-		limit -= segment->bytes / 8 < SMALL_RESERVE_MAX ? segment->bytes / 8 : SMALL_RESERVE_MAX;
-	if (store__round_up(from + bytes, STORE_SECTOR) > limit)
+	if (!fits(s, bytes, small))
 		st = next_segment(s, bytes, small);
 	else if (part != NULL)
 		st = part_room(part, bytes);
@@ -370,8 +379,9 @@ NdStatus store_append(Store *s, NdGroupId group, const RaftEntry *entries, uint3
 	if (st != ND_OK)
 		return st;
 	st = store__group_reserve(s, g, entries[0].index, n, n_configurations);
+	/* The first entry of a term has no payload: elections need no more than votes do. */
 	if (st == ND_OK)
-		st = store__reserve(s, bytes, false);
+		st = store__reserve(s, bytes, bytes == n * store__record_bytes(0));
 	if (st != ND_OK)
 		return st;
 	/* an entry at or below the last index implies the truncation: recovery reads it the same way */
@@ -483,6 +493,35 @@ NdStatus store_reset_group(Store *s, NdGroupId group, uint64_t index, uint64_t t
 	store__group_set_configuration(g, c->index, encoded);
 	store__group_set_checkpoint(s, g, checkpoint_index, store__emit(s, &mark, checkpoint));
 	return ND_OK;
+}
+
+/* ---- public: space ---- */
+
+bool store_full(const Store *s)
+{
+	return s->disk_full;
+}
+
+bool store_room(const Store *s, uint64_t bytes)
+{
+	return !s->disk_full || store__spares(s) >= STORE_SPARES || fits(s, bytes, false);
+}
+
+void store_find_space(Store *s)
+{
+	if (s->disk_full)
+		store__segments_prepare(s);
+}
+
+uint64_t store_undurable_bytes(const Store *s)
+{
+	uint64_t	bytes = 0;
+
+	for (uint32_t k = 0; k < s->gathering.n; k++)
+		bytes += s->gathering.v[k].len;
+	for (uint32_t k = 0; k < s->flying.n; k++)
+		bytes += s->flying.v[k].len;
+	return bytes;
 }
 
 /* ---- public: flushing ---- */

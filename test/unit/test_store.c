@@ -279,6 +279,26 @@ static void test_turn_over(void **state)
 	kit_free(&k);
 }
 
+/* Memory of the log itself: 16 bytes an entry, and little around it. */
+static void test_index_is_small(void **state)
+{
+	Kit			k;
+	StoreStatus status;
+
+	(void) state;
+	kit_init(&k);
+	kit_must_open(&k);
+	kit_group(&k, 1);
+	for (uint64_t i = 0; i < 6400; i += 64)
+	{
+		kit_must_append(&k, 1, 1 + i, 1, 64, 10);
+		kit_flush(&k);
+	}
+	store_status(k.s, &status);
+	assert_in_range(status.index_bytes, 16 * 6400, 16 * 6400 + 64 * 16);
+	kit_free(&k);
+}
+
 /* A call larger than a segment, and what gathers while a flush is slow, get what room they need. */
 static void test_large(void **state)
 {
@@ -565,6 +585,7 @@ int main(void)
 		cmocka_unit_test(test_suffix),
 		cmocka_unit_test(test_configurations),
 		cmocka_unit_test(test_turn_over),
+		cmocka_unit_test(test_index_is_small),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_flight),
