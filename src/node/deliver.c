@@ -103,7 +103,10 @@ static void compare_sums(NodeGroup *g)
 void node__take_gossip(NodeGroup *g, NdNodeId from, const WireGossip *gossip)
 {
 	GroupPeer  *p = node__group_peer(g, from, true);
+	NodePeer   *peer = node__peer(g->node, from);
 
+	if (peer != NULL)
+		peer->no_space = gossip->no_space;
 	if (p == NULL)
 		return;
 	p->stored = gossip->stored;
@@ -125,6 +128,7 @@ void node__store_checkpoint(NodeGroup *g)
 	if (status != ND_OK)
 		return;
 	g->gather.checkpoint = g->candidate_index;
+	node__activate(g);
 	g->candidate_index = 0;
 	nd_buf_free(&g->candidate);
 	nd_buf_init(&g->candidate);

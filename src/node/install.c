@@ -149,7 +149,7 @@ void node__take_snapshot_offer(NodeGroup *g, NdNodeId from, const WireSnapshotOf
 		return;
 	if (a != NULL)
 		forget(g);
-	multiraft_wake(&g->sleep);
+	node__wake(g);
 	if (begin(g, from, o))
 	{
 		node__log(n, 1, "group %u: a snapshot comes in from node %u: rows as of entry %llu, log behind %llu", g->id, from,
@@ -309,7 +309,7 @@ static void replace_log(NodeGroup *g)
 		return;
 	if (MUTANT(NODE_SNAPSHOT_OLD_MEMBERS) && raft_configuration(g->raft)->n > 0)
 	{
-		a->configuration = *raft_configuration(g->raft);
+		raft_configuration_copy(&a->configuration, raft_configuration(g->raft));
 		if (a->configuration.index > a->offer.index)
 			a->configuration.index = a->offer.index;
 	}
@@ -334,8 +334,10 @@ static void finish(NodeGroup *g)
 	NdStatus	status;
 	bool		held;
 
-	a->log_given = false;
 	status = raft_snapshot_installed(g->raft, a->offer.index, a->offer.term, &a->configuration);
+	if (status == ND_NOMEM)
+		return;					/* again in a later round: until then the log stays closed */
+	a->log_given = false;
 	node__event(g, status);
 	if (status != ND_OK)
 	{
@@ -407,7 +409,7 @@ bool node__install(NodeGroup *g)
 	if (!a->log_in || !a->content_in)
 		return false;
 	finish(g);
-	return true;
+	return g->arrival == NULL;
 }
 
 void node__install_ticks(NodeGroup *g)

@@ -67,7 +67,7 @@ void node__reconcile_meta(Node *n)
 
 		if (status != ND_OK)
 			n->meta_proposed = 0;
-		multiraft_wake(&g->sleep);
+		node__wake(g);
 		node__event(g, status);
 		nd_blob_unref(blob);
 	}
@@ -89,7 +89,7 @@ NdStatus node_set_token(Node *n, const void *secret, size_t len)
 		return ND_OK;
 	}
 	n->want_token = true;
-	multiraft_wake(&n->groups[0].sleep);
+	node__wake(&n->groups[0]);
 	return ND_BUSY;
 }
 

@@ -70,6 +70,9 @@ void node__take_goal(Node *n, const RaftEntry *e)
 		n->highest_seen = n->scratch_configuration.members[n->scratch_configuration.n - 1].node;
 	n->members_due = true;
 	n->changed = true;
+	/* Leaders that sleep take no steps. */
+	for (uint32_t i = 0; i < n->n_groups; i++)
+		node__wake(&n->groups[i]);
 }
 
 static uint32_t voters(const RaftConfiguration *c)
@@ -103,7 +106,7 @@ static NdStatus propose(NodeGroup *g, const RaftConfiguration *next)
 	uint64_t	index;
 	NdStatus	status = raft_propose_configuration(g->raft, next, &index);
 
-	multiraft_wake(&g->sleep);
+	node__wake(g);
 	node__event(g, status);
 	return status;
 }
@@ -152,7 +155,7 @@ NdStatus node_add_member(Node *n, const NodeMember *m)
 	status = wire_member_to_raft(&learner, &added);
 	if (status != ND_OK)
 		return status;
-	*next = *raft_configuration(n->groups[0].raft);
+	raft_configuration_copy(next, raft_configuration(n->groups[0].raft));
 	if (next->joint)
 		return ND_BUSY;
 	for (uint32_t i = 0; i < next->n; i++)
@@ -182,7 +185,7 @@ NdStatus node_remove_member(Node *n, NdNodeId node)
 
 	if (status != ND_OK)
 		return status;
-	*next = *raft_configuration(n->groups[0].raft);
+	raft_configuration_copy(next, raft_configuration(n->groups[0].raft));
 	if (next->joint)
 		return ND_BUSY;
 	m = member_of(next, node);
@@ -208,7 +211,7 @@ NdStatus node_transfer(Node *n, NdGroupId group, NdNodeId to)
 		return ND_NOTFOUND;
 	if (!node__ready(g))
 		return n->failed != ND_OK ? n->failed : g->stopped != NULL ? ND_FROZEN : ND_BUSY;
-	multiraft_wake(&g->sleep);
+	node__wake(g);
 	status = raft_transfer(g->raft, to);
 	node__event(g, status);
 	return status;
@@ -322,6 +325,20 @@ static bool take_steps(const NodeGroup *g, const RaftStatus *s, RaftConfiguratio
 	return changed;
 }
 
+bool node__members_settled(const NodeGroup *g)
+{
+	const RaftConfiguration *goal = &g->node->goal;
+	const RaftConfiguration *c = raft_configuration(g->raft);
+
+	if (c->n != goal->n || c->joint)
+		return false;
+	for (uint32_t i = 0; i < goal->n; i++)
+		if (goal->members[i].role != RAFT_VOTER || c->members[i].role != RAFT_VOTER || c->members[i].node != goal->members[i].node ||
+			is_leaving(&goal->members[i]))
+			return false;
+	return true;
+}
+
 void node__reconcile(NodeGroup *g)
 {
 	Node	   *n = g->node;
@@ -339,7 +356,7 @@ void node__reconcile(NodeGroup *g)
 	for (uint32_t i = 0; i < c->n; i++)
 		if (c->members[i].node == n->config.self && will_go(g, &c->members[i]) && hand_over(g, s, c))
 			return;
-	*next = *c;
+	raft_configuration_copy(next, c);
 	if (take_steps(g, s, next))
 		propose(g, next);
 }

@@ -79,8 +79,25 @@ void node__alarm(NodeGroup *g, const char *format, ...)
 	node__log(g->node, 3, "group %u: %s", g->id, g->text);
 }
 
+void node__activate(NodeGroup *g)
+{
+	Node	   *n = g->node;
+
+	if (g->active)
+		return;
+	g->active = true;
+	n->active[n->n_active++] = g;
+}
+
+void node__wake(NodeGroup *g)
+{
+	multiraft_wake(&g->sleep);
+	node__activate(g);
+}
+
 void node__event(NodeGroup *g, NdStatus status)
 {
+	node__activate(g);
 	/* A refusal changed nothing: looking for an update after each would keep the loop busy while there is no leader. */
 	if (status == ND_OK || status == ND_NOMEM)
 		g->dirty = true;
@@ -165,6 +182,7 @@ static NdStatus start_group(Node *n, NodeGroup *g, NdGroupId id, RaftRestore *re
 		return status;
 	}
 	g->dirty = true;
+	node__activate(g);
 	return node__restore_certifier(g, error, error_len);
 }
 
@@ -181,6 +199,7 @@ NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks
 	snprintf(error, error_len, "out of memory");
 	if (n == NULL || restore == NULL || ids == NULL ||
 		(n->groups = nd_zalloc((n_groups + 1) * sizeof(NodeGroup))) == NULL ||
+		(n->active = nd_alloc((n_groups + 1) * sizeof(NodeGroup *))) == NULL ||
 		(n->peers = nd_zalloc(2 * RAFT_MEMBERS_MAX * sizeof(NodePeer))) == NULL ||
 		(n->pending = nd_zalloc(NODE_PENDING_BUCKETS * sizeof(Pending *))) == NULL ||
 		(n->by_request = nd_zalloc(NODE_PENDING_BUCKETS * sizeof(Pending *))) == NULL)
@@ -200,6 +219,8 @@ NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks
 			n->config.snapshot_chunk_bytes = WIRE_SNAPSHOT_CHUNK_MAX;
 		if (n->config.snapshot_window_bytes == 0)
 			n->config.snapshot_window_bytes = NODE_SNAPSHOT_WINDOW;
+		if (n->config.undurable_bytes_max == 0)
+			n->config.undurable_bytes_max = NODE_UNDURABLE_BYTES_MAX;
 		if (n->config.checkpoint_every == 0)
 			n->config.checkpoint_every = CHECKPOINT_EVERY;
 		if (n->config.entry_bytes_max == 0 || n->config.entry_bytes_max > WIRE_ENTRY_BYTES_MAX)
@@ -260,6 +281,7 @@ void node_destroy(Node *n)
 		if (g->certifier != NULL)
 			certifier_destroy(g->certifier);
 		nd_buf_free(&g->candidate);
+		nd_free(g->peers);
 		node__free_shipments(g);
 		node__free_arrival(g);
 	}
@@ -267,6 +289,7 @@ void node_destroy(Node *n)
 	nd_free(n->pending);
 	nd_free(n->by_request);
 	nd_free(n->groups);
+	nd_free(n->active);
 	nd_free(n->seeds);
 	nd_free(n);
 }
@@ -287,26 +310,28 @@ bool node_work(Node *n)
 	{
 		more = node__flush_poll(n);
 		n->turn++;
-		for (uint32_t i = 0; i < n->n_groups; i++)
+		/* The list may grow meanwhile: what a callback asks of another group. */
+		for (uint32_t i = 0; i < n->n_active; i++)
 		{
-			more |= node__propose_round(&n->groups[i]);
-			more |= node__read_round(&n->groups[i]);
+			more |= node__propose_round(n->active[i]);
+			more |= node__read_round(n->active[i]);
 		}
-		for (uint32_t i = 0; i < n->n_groups; i++)
-			more |= node__gather(&n->groups[i]);
-		for (uint32_t i = 0; i < n->n_groups; i++)
+		for (uint32_t i = 0; i < n->n_active; i++)
+			more |= node__gather(n->active[i]);
+		n->promised = 0;
+		for (uint32_t i = 0; i < n->n_active; i++)
 		{
-			more |= node__ship(&n->groups[i]);
-			more |= node__install(&n->groups[i]);
+			more |= node__ship(n->active[i]);
+			more |= node__install(n->active[i]);
 		}
 		node__release_clean(n);
 		/* A leader's appends leave before its own flush: the followers' disks work at the same time (thesis, 10.2.1). */
 		node__send_all(n);
 		more |= node__flush_start(n);
-		for (uint32_t i = 0; i < n->n_groups; i++)
-			more |= node__deliver(&n->groups[i]);
-		for (uint32_t i = 0; i < n->n_groups; i++)
-			more |= n->groups[i].dirty && node__ready(&n->groups[i]);
+		for (uint32_t i = 0; i < n->n_active; i++)
+			more |= node__deliver(n->active[i]);
+		for (uint32_t i = 0; i < n->n_active; i++)
+			more |= n->active[i]->dirty && node__ready(n->active[i]);
 	}
 	if (n->changed)
 	{
@@ -324,6 +349,11 @@ bool node_work(Node *n)
 uint32_t node_group_count(const Node *n)
 {
 	return n->n_groups;
+}
+
+uint32_t node_active_groups(const Node *n)
+{
+	return n->n_active;
 }
 
 NdStatus node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out)

@@ -108,7 +108,9 @@ typedef struct NodeConfig
 	CertifierLimits certifier;	/* for new groups */
 	uint64_t	checkpoint_every;	/* entries between certifier checkpoints and checksum comparisons; the same on all nodes; 0: 4096 */
 	uint32_t	entry_bytes_max;	/* larger proposals: ND_TOOBIG; not above StoreConfig.record_bytes_max; 0: WIRE_ENTRY_BYTES_MAX, which is also the most */
+	uint64_t	undurable_bytes_max;	/* in the store's buffers while the disk lags: above it no entries come in; 0: 128 MB */
 	uint32_t	sleep_after_ticks;	/* an idle group sleeps after so long (core/multiraft); 0: never */
+	bool		fixed_leaders;	/* leadership stays where it is: no balance between nodes (balance.c) */
 	uint32_t	orphan_ticks;	/* a member out of reach for so long loses what its transactions reserved and their chunks; 0: never (orphan.c) */
 	uint64_t	scrub_bytes_per_s;	/* how fast the log is read again to find damage (store.h, store_scrub()); 0: never */
 	uint32_t	snapshot_chunk_bytes;	/* of a snapshot in one frame; 0: 256 kB, at most WIRE_SNAPSHOT_CHUNK_MAX */
@@ -209,6 +211,7 @@ typedef struct NodeGroupStatus
 	uint64_t	applied_start;	/* as told to node_create(); or the checkpoint, when nothing between changes tables. What is below is not delivered to be applied */
 } NodeGroupStatus;
 uint32_t	node_group_count(const Node *n);
+uint32_t	node_active_groups(const Node *n);	/* those that ticks and rounds look at: the others sleep, and cost nothing */
 NdStatus	node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out);
 bool		node_failed(const Node *n, NdStatus *status);
 void		node_set_scrub_rate(Node *n, uint64_t bytes_per_s);	/* NodeConfig.scrub_bytes_per_s, from now on */

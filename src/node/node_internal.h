@@ -18,6 +18,8 @@
  *   scrub.c        the log is read again, at a pace
  *   ship.c         snapshots to members whose entries were cut
  *   install.c      a snapshot that comes in
+ *   balance.c      which node should lead a group
+ *   space.c        full disks, disks that lag
  */
 #ifndef ND_NODE_INTERNAL_H
 #define ND_NODE_INTERNAL_H
@@ -35,7 +37,10 @@
 #define NODE_BATCH_MAX 256				/* proposals in one raft_propose() */
 #define NODE_BATCH_BYTES (1u << 20)
 #define NODE_READ_ROUNDS 4				/* read rounds of one group under way */
-#define NODE_READS_MAX 65536
+#define NODE_READS_MAX 65536			/* local reads that wait, over all groups */
+#define NODE_WAITING_BYTES_MAX (1u << 20)	/* of messages to one peer that wait for one flush */
+#define NODE_ENTRY_OVERHEAD 64			/* what an entry takes in the log beside its payload, at most */
+#define NODE_UNDURABLE_BYTES_MAX (128u << 20)
 #define NODE_DELIVER_MAX 256			/* entries of one group in one round: groups take turns */
 #define NODE_PENDING_BUCKETS 4096
 #define NODE_SUMS 8						/* own checksums remembered to compare with peers' */
@@ -58,6 +63,8 @@ typedef struct NodePeer
 	bool		wanted;			/* in a configuration or a seed */
 	bool		told;			/* the transport knows it */
 	bool		up;
+	bool		no_space;		/* it said that its disk is full */
+	uint64_t	up_tick;
 	uint64_t	down_tick;		/* when the connection was lost, or nothing was known of one yet */
 	uint64_t	drop_tick;		/* not wanted any more: forgotten then, so that the news of its removal can still reach it */
 	uint64_t	heard_tick;		/* last frame */
@@ -228,6 +235,7 @@ struct NodeGroup
 	const char *alarm;
 	bool		diverged;
 	MultiSleep	sleep;
+	bool		active;			/* in Node.active */
 
 	/* update */
 	bool		dirty;			/* the core had an event since its last update */
@@ -273,7 +281,8 @@ struct NodeGroup
 	uint32_t	n_sums;			/* ever */
 	bool		gossip_due;
 	uint32_t	n_peers;
-	GroupPeer	peers[RAFT_MEMBERS_MAX];
+	uint32_t	cap_peers;
+	GroupPeer  *peers;
 	uint64_t	shown;			/* here */
 	uint64_t	shown_wanted;	/* somebody waits until we show this entry; 0: nobody */
 
@@ -317,11 +326,17 @@ struct Node
 
 	uint32_t	n_groups;
 	NodeGroup  *groups;			/* ascending by id */
+	/* Those that ticks and rounds look at: all but the ones that sleep and wait for nothing. Work costs nothing for the others. */
+	uint32_t	n_active;
+	NodeGroup **active;			/* n_groups places */
+	uint32_t	balanced;		/* place in groups of the last one whose leadership was moved */
 	uint32_t	n_peers;
 	NodePeer   *peers;			/* RAFT_MEMBERS_MAX * 2 places */
 
 	bool		flushing;
 	uint64_t	flush_seq;
+	bool		no_space;		/* as peers were told last */
+	uint64_t	promised;		/* bytes of entries let in since the last round, which the store does not have yet */
 	uint64_t	scrub_credit;	/* thousandths of bytes that the scrub may read */
 	uint64_t	damages;		/* of the store, told so far */
 
@@ -331,6 +346,7 @@ struct Node
 	uint64_t	pending_bytes;
 	uint64_t	next_request;
 	uint64_t	next_read;
+	uint32_t	n_reads;
 	uint32_t	n_forwarded;
 	uint64_t	forwarded_bytes;
 
@@ -355,7 +371,9 @@ struct Node
 /* node.c */
 NodeGroup  *node__group(const Node *n, NdGroupId id);
 bool		node__ready(const NodeGroup *g);	/* may the core have an event now? */
-void		node__event(NodeGroup *g, NdStatus status);	/* after every event: dirty, awake, frozen */
+void		node__event(NodeGroup *g, NdStatus status);	/* after every event: dirty, active, frozen */
+void		node__activate(NodeGroup *g);	/* something is to be done */
+void		node__wake(NodeGroup *g);	/* and it does not sleep any more */
 void		node__log(Node *n, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void		node__stop_group(NodeGroup *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void		node__alarm(NodeGroup *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -423,6 +441,16 @@ void		node__plan_campaign(NodeGroup *g, NdNodeId gone);
 /* member.c */
 void		node__take_goal(Node *n, const RaftEntry *e);
 void		node__reconcile(NodeGroup *g);
+bool		node__members_settled(const NodeGroup *g);	/* no step is left: then its leader may sleep */
+
+/* balance.c */
+uint32_t	node__rank(const NodeGroup *g, NdNodeId gone);	/* how many of the voters that are connected should lead rather than this node; `gone` aside */
+void		node__balance(Node *n);
+
+/* space.c */
+bool		node__room(Node *n, uint64_t bytes);	/* may entries of so many payload bytes come in? True: they are counted */
+void		node__space_ticks(Node *n);
+NdNodeId	node__heir(NodeGroup *g);	/* who should lead when this node cannot; 0: nobody is better */
 
 /* join.c */
 void		node__take_meta(Node *n, const RaftEntry *e);

@@ -50,8 +50,7 @@ void node__cancel_orphans(NodeGroup *g)
 	uint64_t	after = 0;
 	uint32_t	count = PAGE;
 
-	/* A reason that lasts for orphan_ticks need not be looked for at every tick. */
-	if (n->config.orphan_ticks == 0 || g->certifier == NULL || !node__ready(g) || n->tick % n->config.election_ticks != 0)
+	if (g->certifier == NULL || !node__ready(g))
 		return;
 	while (count == PAGE)
 	{

@@ -124,8 +124,10 @@ void node__put_raft(Node *n, const RaftMessage *m, bool after)
 
 	if (p == NULL)
 		return;
-	if (after)
+	if (after && p->gather.len < NODE_WAITING_BYTES_MAX)
 		append(&p->gather, item_raft, m);
+	else if (after)
+		return;
 	else
 		put_out(n, p, item_raft, m);
 }

@@ -69,11 +69,11 @@ bool node__flush_poll(Node *n)
 	if (durable < n->flush_seq)
 		return false;
 	n->flushing = false;
-	for (uint32_t i = 0; i < n->n_groups; i++)
+	for (uint32_t i = 0; i < n->n_active; i++)
 	{
-		release_mark(&n->groups[i], &n->groups[i].flight);
+		release_mark(n->active[i], &n->active[i]->flight);
 		if (MUTANT(NODE_RELEASE_GATHER))
-			release_mark(&n->groups[i], &n->groups[i].gather);
+			release_mark(n->active[i], &n->active[i]->gather);
 	}
 	node__release_peers(n, false);
 	return true;
@@ -83,8 +83,8 @@ void node__release_clean(Node *n)
 {
 	if (n->flushing || store_dirty(n->store) || n->failed != ND_OK)
 		return;
-	for (uint32_t i = 0; i < n->n_groups; i++)
-		release_mark(&n->groups[i], &n->groups[i].gather);
+	for (uint32_t i = 0; i < n->n_active; i++)
+		release_mark(n->active[i], &n->active[i]->gather);
 	node__release_peers(n, true);
 }
 
@@ -103,10 +103,10 @@ bool node__flush_start(Node *n)
 		return false;
 	}
 	n->flushing = true;
-	for (uint32_t i = 0; i < n->n_groups; i++)
+	for (uint32_t i = 0; i < n->n_active; i++)
 	{
-		n->groups[i].flight = n->groups[i].gather;
-		n->groups[i].gather = (FlushMark) {0};
+		n->active[i]->flight = n->active[i]->gather;
+		n->active[i]->gather = (FlushMark) {0};
 	}
 	node__turn_peers(n);
 	return true;

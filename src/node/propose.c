@@ -145,7 +145,7 @@ static NdStatus accept(NodeGroup *g, NdBlob *entry, uint32_t deadline_ticks, boo
 	append_pending(&g->queued, p);
 	n->n_pending++;
 	n->pending_bytes += entry->len;
-	multiraft_wake(&g->sleep);
+	node__wake(g);
 	return ND_OK;
 }
 
@@ -256,7 +256,7 @@ void node__proposal_ticks(NodeGroup *g)
 				p->retry_tick = 0;
 			}
 		}
-	fail_chain(late, g->leader == 0 ? ND_NOLEADER : ND_BUSY);
+	fail_chain(late, g->leader == 0 ? ND_NOLEADER : g->leads && store_full(n->store) ? ND_FULL : ND_BUSY);
 }
 
 void node__fail_proposals(NodeGroup *g, NdStatus reason)
@@ -366,7 +366,7 @@ void node__take_proposal(NodeGroup *g, NdNodeId from, const WireProposal *p)
 	g->forwarded[g->n_forwarded++] = (Forwarded) {from, p->request, entry};
 	n->n_forwarded++;
 	n->forwarded_bytes += p->len;
-	multiraft_wake(&g->sleep);
+	node__wake(g);
 }
 
 void node__take_answer(NodeGroup *g, NdNodeId from, const WireAnswer *a)
@@ -400,8 +400,16 @@ static uint32_t propose_some(NodeGroup *g, NdBlob *const *blobs, uint32_t n, uin
 {
 	while (n > 0)
 	{
-		*status = raft_propose(g->raft, blobs, n, first, term);
-		node__event(g, *status);
+		uint64_t	bytes = 0;
+
+		for (uint32_t i = 0; i < n; i++)
+			bytes += NODE_ENTRY_OVERHEAD + blobs[i]->len;
+		*status = node__room(g->node, bytes) ? ND_OK : ND_BUSY;
+		if (*status == ND_OK)
+		{
+			*status = raft_propose(g->raft, blobs, n, first, term);
+			node__event(g, *status);
+		}
 		if (*status == ND_OK)
 			return n;
 		if (*status != ND_BUSY)

@@ -19,7 +19,7 @@ NdStatus node_read(Node *n, NdGroupId group, uint64_t token, uint32_t deadline_t
 		return n->failed;
 	if (g->stopped != NULL)
 		return ND_FROZEN;
-	if (g->n_reads >= NODE_READS_MAX)
+	if (n->n_reads >= NODE_READS_MAX)
 		return ND_BUSY;
 	w = nd_alloc(sizeof(*w));
 	if (w == NULL)
@@ -29,7 +29,8 @@ NdStatus node_read(Node *n, NdGroupId group, uint64_t token, uint32_t deadline_t
 	w->next = g->reads;
 	g->reads = w;
 	g->n_reads++;
-	multiraft_wake(&g->sleep);
+	n->n_reads++;
+	node__wake(g);
 	return ND_OK;
 }
 
@@ -43,6 +44,7 @@ void node__read_finish(NodeGroup *g, ReadWait *waits, NdStatus status, uint64_t 
 
 		waits = w->next;
 		g->n_reads--;
+		n->n_reads--;
 		n->callbacks.read_done(n->callbacks.ctx, g->id, w->token, status, index);
 		nd_free(w);
 	}

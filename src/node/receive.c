@@ -9,16 +9,25 @@ typedef struct Receiving
 	NdNodeId	from;
 } Receiving;
 
+static uint64_t entries_bytes(const RaftMessage *m)
+{
+	uint64_t	bytes = 0;
+
+	for (uint32_t i = 0; i < m->n_entries; i++)
+		bytes += NODE_ENTRY_OVERHEAD + (m->entries[i].payload != NULL ? m->entries[i].payload->len : 0);
+	return bytes;
+}
+
 static void take_raft(void *ctx, const RaftMessage *m)
 {
 	Receiving  *r = ctx;
 	NodeGroup  *g = node__group(r->node, m->group);
 
-	if (g == NULL || !node__ready(g))
+	if (g == NULL || !node__ready(g) || (m->n_entries > 0 && !node__room(r->node, entries_bytes(m))))
 		return;
 	/* A leader that is awake beats; its members' answers must not keep it awake for ever. */
 	if (g->sleep.asleep || (m->type != RAFT_MSG_HEARTBEAT && m->type != RAFT_MSG_HEARTBEAT_REPLY))
-		multiraft_wake(&g->sleep);
+		node__wake(g);
 	node__event(g, raft_step(g->raft, m));
 }
 

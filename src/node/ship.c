@@ -78,7 +78,7 @@ void node__ship_wanted(NodeGroup *g, NdNodeId peer)
 		let_go(g, s);
 		restart(s);
 	}
-	multiraft_wake(&g->sleep);
+	node__wake(g);
 }
 
 static uint32_t opened(const Node *n)

@@ -26,7 +26,18 @@ GroupPeer *node__group_peer(NodeGroup *g, NdNodeId node, bool create)
 	}
 	if (!create)
 		return NULL;
-	if (g->n_peers < RAFT_MEMBERS_MAX)
+	if (place == NULL && g->n_peers == g->cap_peers && g->n_peers < RAFT_MEMBERS_MAX)
+	{
+		uint32_t	cap = g->cap_peers > 0 ? 2 * g->cap_peers : 4;
+		GroupPeer  *grown = nd_realloc(g->peers, cap * sizeof(*grown));
+
+		if (grown != NULL)
+		{
+			g->peers = grown;
+			g->cap_peers = cap;
+		}
+	}
+	if (place == NULL && g->n_peers < g->cap_peers)
 		place = &g->peers[g->n_peers++];
 	if (place != NULL)
 	{

@@ -136,7 +136,7 @@ void x_check_commit(NdNodeId id, uint64_t commit)
 		 * was left thereby, and what lies before it: that had to be committed first.
 		 */
 		if (!on_quorum(&node->config, i, e) &&
-			(r->config.index == node->config.index || (node->config.joint && i <= node->config.index) || !on_quorum(&r->config, i, e)))
+			(r->config->index == node->config.index || (node->config.joint && i <= node->config.index) || !on_quorum(r->config, i, e)))
 			x_fail("an entry is taken as committed that no quorum has on its disks");
 		W.n_committed = (uint8_t) i;
 		W.committed[i] = *e;

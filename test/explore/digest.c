@@ -100,7 +100,7 @@ static void put_log(Out *o, const RaftMemLog *l)
 	put(o, l->durable);
 }
 
-static void put_progress(Out *o, const Raft *r, const RaftPeer *p)
+static void put_progress(Out *o, const RaftPeer *p)
 {
 	put(o, p->state);
 	put(o, p->match);
@@ -114,7 +114,7 @@ static void put_progress(Out *o, const Raft *r, const RaftPeer *p)
 	put(o, p->inflight_n);
 	for (uint32_t k = 0; k < p->inflight_n; k++)
 	{
-		const RaftInflight *f = &p->inflight[(p->inflight_first + k) % r->cfg.inflight_max];
+		const RaftInflight *f = &p->inflight[(p->inflight_first + k) % p->inflight_cap];
 
 		put(o, f->last);
 		put(o, f->bytes);
@@ -131,7 +131,7 @@ static void put_peers(Out *o, const Raft *r)
 			continue;
 		put(o, p->ballot);
 		if (r->state == RAFT_LEADER)
-			put_progress(o, r, p);
+			put_progress(o, p);
 	}
 }
 
@@ -198,8 +198,8 @@ static void put_raft(Out *o, const Raft *r)
 {
 	put_log(o, &r->log);
 	put(o, r->commit);
-	put_configuration(o, &r->config);
-	put_configuration(o, &r->config_prev);
+	put_configuration(o, r->config);
+	put_configuration(o, r->config_prev);
 	put_peers(o, r);
 	put(o, r->term);
 	put_node(o, r->vote);

@@ -244,7 +244,7 @@ static void settle(NdNodeId id)
 			x_fail("updates without end");
 	}
 	/* what the draws of the election timeout would be is not looked at: X_EXPIRE says when it passes */
-	node->config = node->raft->config;
+	raft_configuration_copy(&node->config, node->raft->config);
 	node->raft->election_timeout = TIMEOUT_TICKS;
 	nd_random_seed(&node->raft->random, 1);
 	drop_over(id);

@@ -123,6 +123,8 @@ static void choose_more(SimOptions *o, uint64_t seed)
 		o->data_groups = 15 + (uint32_t) nd_random_below(&r, 49);
 		o->chaos_us = 1 * SIM_S + nd_random_below(&r, 2 * SIM_S);
 	}
+	o->node.sleep_after_ticks = nd_random_below(&r, 2) ? o->node.election_ticks * (uint32_t) PICK(&r, 1, 2, 5) : 0;
+	o->node.fixed_leaders = nd_random_below(&r, 4) == 0;
 }
 
 /* Out of a generator of their own: what else a seed chooses stays as it was. */

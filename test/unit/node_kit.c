@@ -293,7 +293,7 @@ void kit_settle(Kit *k)
 		{
 			KitNode    *n = &k->nodes[id];
 
-			if (n->node == NULL)
+			if (n->node == NULL || n->stopped)
 				continue;
 			n->transport->ops->poll(n->transport);
 			more |= node_work(n->node);
@@ -314,7 +314,7 @@ void kit_tick(Kit *k, uint32_t ticks)
 	for (uint32_t t = 0; t < ticks; t++)
 	{
 		for (NdNodeId id = 1; id <= KIT_NODES; id++)
-			if (k->nodes[id].node != NULL)
+			if (k->nodes[id].node != NULL && !k->nodes[id].stopped)
 				node_tick(k->nodes[id].node);
 		kit_settle(k);
 	}

@@ -46,6 +46,7 @@ typedef struct KitNode
 	Transport  *transport;
 	uint64_t	applied[8];		/* per group: given to node_create() */
 	bool		busy;			/* deliver() says ND_BUSY */
+	bool		stopped;		/* as by SIGSTOP: no ticks, nothing read, nothing done; connections stay */
 	KitSeen    *seen;			/* of this life */
 	uint32_t	n_seen;
 	/* the last answers */

@@ -1031,7 +1031,7 @@ static void test_second_offer_while_installing(void **state)
 	NdBuf		frame;
 
 	(void) state;
-	*c = *raft_configuration(node_raft(k->nodes[leader].node, 1));
+	raft_configuration_copy(c, raft_configuration(node_raft(k->nodes[leader].node, 1)));
 	nd_buf_init(&frame);
 	wire_put_snapshot_offer(&frame, &o);
 	toys[slow].install_status = ND_BUSY;
@@ -1059,7 +1059,7 @@ static void test_second_offer_while_receiving(void **state)
 	NdBuf		frame;
 
 	(void) state;
-	*c = *raft_configuration(node_raft(k->nodes[leader].node, 1));
+	raft_configuration_copy(c, raft_configuration(node_raft(k->nodes[leader].node, 1)));
 	nd_buf_init(&frame);
 	wire_put_snapshot_offer(&frame, &o);
 	toys[slow].write_status = ND_BUSY;

@@ -608,6 +608,40 @@ static void test_no_event_during_an_update(void **state)
 	assert_true(raft_is_leader(r));
 }
 
+/* A disk that does not finish a hard state: the answers to heartbeats, which never end, wait for it in bounded memory. */
+static void test_held_answers_are_bounded(void **state)
+{
+	RaftMessage m = {.type = RAFT_MSG_HEARTBEAT, .group = h->config.group, .from = 2, .to = 1, .term = 1};
+	RaftUpdate	u;
+	Raft	   *r;
+	uint64_t	seq;
+
+	(void) state;
+	h_cluster(h, 3);
+	r = h->nodes[1].raft;
+	assert_int_equal(raft_step(r, &m), ND_OK);
+	assert_int_equal(raft_take_update(r, &u), ND_OK);
+	assert_true(u.hard_changed);
+	seq = u.hard_seq;
+	raft_update_done(r);
+	for (m.context = 1; m.context <= 10000; m.context++)
+	{
+		assert_int_equal(raft_step(r, &m), ND_OK);
+		assert_int_equal(raft_take_update(r, &u), ND_OK);
+		assert_int_equal(u.n_messages + u.n_messages_after, 0);
+		raft_update_done(r);
+	}
+	assert_int_equal(raft_hard_persisted(r, seq), ND_OK);
+	assert_int_equal(raft_take_update(r, &u), ND_OK);
+	assert_in_range(u.n_messages, 1, 300);
+	raft_update_done(r);
+	/* From now on they leave at once again. */
+	assert_int_equal(raft_step(r, &m), ND_OK);
+	assert_int_equal(raft_take_update(r, &u), ND_OK);
+	assert_int_equal(u.n_messages, 1);
+	raft_update_done(r);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 /* Every call on a frozen group says so and changes nothing; calls out of contract are told. */
@@ -675,6 +709,7 @@ int main(int argc, char **argv)
 		T(test_two_leaders_freeze),
 		T(test_missing_acknowledged_entries_freeze), T(test_malformed_messages), T(test_contradictory_restore),
 		T(test_no_event_during_an_update), T(test_frozen_says_so),
+		T(test_held_answers_are_bounded),
 	};
 
 	if (argc > 1)

@@ -42,7 +42,7 @@ static NdStatus add_learner(Harness *h, NdNodeId leader)
 	uint64_t	index;
 	NdStatus	status;
 
-	*c = *raft_configuration(h->nodes[leader].raft);
+	raft_configuration_copy(c, raft_configuration(h->nodes[leader].raft));
 	if (raft_configuration_find(c, 4) == NULL)
 		h_member(c, 4, RAFT_LEARNER);
 	status = raft_propose_configuration(h->nodes[leader].raft, c, &index);

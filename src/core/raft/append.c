@@ -53,6 +53,28 @@ static void reject(Raft *r, uint64_t prev, uint64_t prev_term)
 	raft__send_dependent(r, &m);
 }
 
+/* A configuration among the leader's entries: can it be read, and is there room for it? */
+static NdStatus prepare_configuration(Raft *r, const RaftEntry *e)
+{
+	RaftConfiguration c;
+	NdStatus	status = ND_INVALID;
+
+	if (e->payload != NULL)
+		status = raft_configuration_decode(e->payload->data, e->payload->len, &c);
+	if (status == ND_OK && !raft__members_reserve(r, c.n))
+		status = ND_NOMEM;
+	return status;
+}
+
+static void take_configuration(Raft *r, const RaftEntry *e)
+{
+	RaftConfiguration c;
+
+	raft_configuration_decode(e->payload->data, e->payload->len, &c);
+	c.index = e->index;
+	raft__set_configuration(r, &c);
+}
+
 /* Memory for n entries behind last_term, and a look at every configuration among them. */
 static NdStatus prepare(Raft *r, const RaftEntry *entries, uint32_t n, uint64_t last_term)
 {
@@ -66,10 +88,8 @@ static NdStatus prepare(Raft *r, const RaftEntry *entries, uint32_t n, uint64_t 
 		last_term = e->term;
 		if (e->kind == RAFT_ENTRY_CONFIG)
 		{
-			NdStatus	status = ND_INVALID;
+			NdStatus	status = prepare_configuration(r, e);
 
-			if (e->payload != NULL)
-				status = raft_configuration_decode(e->payload->data, e->payload->len, &r->scratch);
 			if (status != ND_OK)
 				return status;
 		}
@@ -93,11 +113,7 @@ static void store(Raft *r, const RaftEntry *entries, uint32_t n)
 
 		raft__log_append(&r->log, e->term, e->kind, e->payload);
 		if (e->kind == RAFT_ENTRY_CONFIG)
-		{
-			raft_configuration_decode(e->payload->data, e->payload->len, &r->scratch);
-			r->scratch.index = e->index;
-			raft__set_configuration(r, &r->scratch);
-		}
+			take_configuration(r, e);
 	}
 }
 

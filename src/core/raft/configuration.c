@@ -6,7 +6,8 @@
  * 1. At most the newest configuration is uncommitted: a leader proposes one only when the last one is committed, so a log that
  *    holds two above a follower's commit holds the older one committed. One step back is enough; a second one is a broken invariant.
  * 2. Progress of a member that stays survives the change.
- * 3. Changing the configuration needs no memory: a peer's ring of messages in flight is made when first used.
+ * 3. Changing the configuration needs no memory once raft__members_reserve() gave it: there is as much as members need, for groups are many. A peer's
+ *    ring of messages in flight is made when first used.
  *
  * 4. A joint configuration holds the voters of both: `role` says what a member is in the incoming one, `in_old` who votes in the outgoing one. What is
  *    decided needs a majority of each (thesis, 4.3).
@@ -82,6 +83,11 @@ NdStatus raft_configuration_decode(const uint8_t *data, size_t len, RaftConfigur
 	return nd_reader_left(&rd) == 0 && raft__configuration_valid(out) ? ND_OK : ND_INVALID;
 }
 
+void raft_configuration_copy(RaftConfiguration *out, const RaftConfiguration *c)
+{
+	memcpy(out, c, offsetof(RaftConfiguration, members) + c->n * sizeof(RaftMember));
+}
+
 const RaftMember *raft_configuration_find(const RaftConfiguration *c, NdNodeId node)
 {
 	for (uint32_t i = 0; i < c->n && i < RAFT_MEMBERS_MAX; i++)
@@ -115,7 +121,7 @@ void raft_configuration_target(const RaftConfiguration *c, RaftConfiguration *ou
 	uint32_t	n = 0;
 
 	if (out != c)
-		*out = *c;
+		raft_configuration_copy(out, c);
 	for (uint32_t i = 0; i < out->n; i++)
 		if (out->members[i].role != RAFT_LEAVING)
 		{
@@ -139,9 +145,9 @@ static void rebuild_peers(Raft *r)
 	r->n_peers = 0;
 	r->n_voters = 0;
 	r->self_voter = r->self_new = r->self_old = false;
-	for (uint32_t i = 0; i < r->config.n; i++)
+	for (uint32_t i = 0; i < r->config->n; i++)
 	{
-		const RaftMember *m = &r->config.members[i];
+		const RaftMember *m = &r->config->members[i];
 		RaftPeer   *p;
 
 		r->n_voters += m->role == RAFT_VOTER || m->in_old;
@@ -174,30 +180,54 @@ static void rebuild_peers(Raft *r)
 		r->transferee = 0;
 }
 
+bool raft__members_reserve(Raft *r, uint32_t n)
+{
+	size_t		bytes = offsetof(RaftConfiguration, members) + n * sizeof(RaftMember);
+	void	   *p;
+
+	if (n <= r->cap_members && r->config != NULL)
+		return true;
+	/* What has grown is no harm when the next one cannot. */
+	if ((p = nd_realloc(r->config, bytes)) == NULL)
+		return false;
+	r->config = p;
+	if ((p = nd_realloc(r->config_prev, bytes)) == NULL)
+		return false;
+	r->config_prev = p;
+	if ((p = nd_realloc(r->peers, n * sizeof(RaftPeer))) == NULL)
+		return false;
+	r->peers = p;
+	r->cap_members = n;
+	return true;
+}
+
 void raft__install_configuration(Raft *r, const RaftConfiguration *c, const RaftConfiguration *before)
 {
-	r->config = *c;
-	r->config_prev = *before;
+	raft_configuration_copy(r->config, c);
+	raft_configuration_copy(r->config_prev, before);
 	rebuild_peers(r);
 }
 
 void raft__set_configuration(Raft *r, const RaftConfiguration *c)
 {
+	RaftConfiguration *oldest = r->config_prev;
+
 	r->config_prev = r->config;
-	r->config = *c;
+	r->config = oldest;
+	raft_configuration_copy(r->config, c);
 	rebuild_peers(r);
 }
 
 void raft__roll_back_configuration(Raft *r, uint64_t truncated_from)
 {
-	if (r->config.index < truncated_from || r->config.index == 0 || MUTANT(RAFT_CONFIG_NOT_ROLLED_BACK))
+	if (r->config->index < truncated_from || r->config->index == 0 || MUTANT(RAFT_CONFIG_NOT_ROLLED_BACK))
 		return;
-	if (r->config_prev.index >= truncated_from)
+	if (r->config_prev->index >= truncated_from)
 	{
 		raft__freeze(r, "two configurations were uncommitted at once");
 		return;
 	}
-	r->config = r->config_prev;
+	raft_configuration_copy(r->config, r->config_prev);
 	rebuild_peers(r);
 }
 
@@ -235,5 +265,5 @@ uint64_t raft__quorum_value(const Raft *r, uint64_t own, uint64_t (*get) (const 
 {
 	uint64_t	value = majority_value(r, own, get, false);
 
-	return r->config.joint && !MUTANT(RAFT_JOINT_ONE_MAJORITY) ? raft__min(value, majority_value(r, own, get, true)) : value;
+	return r->config->joint && !MUTANT(RAFT_JOINT_ONE_MAJORITY) ? raft__min(value, majority_value(r, own, get, true)) : value;
 }

@@ -60,6 +60,7 @@ void raft__become_follower(Raft *r, uint64_t term, NdNodeId leader)
 		set_term(r, term);
 	r->state = RAFT_FOLLOWER;
 	r->leader = leader;
+	r->leader_lost = false;
 	if (!same)
 		raft__reset_timeout(r);
 	else if (leader != 0)
@@ -68,7 +69,7 @@ void raft__become_follower(Raft *r, uint64_t term, NdNodeId leader)
 
 bool raft__hears_leader(const Raft *r)
 {
-	return r->leader != 0 && r->election_elapsed < r->cfg.election_ticks;
+	return r->leader != 0 && !r->leader_lost && r->election_elapsed < r->cfg.election_ticks;
 }
 
 static void ask_for_votes(Raft *r, RaftMessageType type, uint64_t term, bool transfer)
@@ -116,9 +117,9 @@ static void become_candidate(Raft *r, bool transfer)
  */
 bool raft__may_campaign(const Raft *r)
 {
-	const RaftMember *before = raft_configuration_find(&r->config_prev, r->cfg.self);
+	const RaftMember *before = raft_configuration_find(r->config_prev, r->cfg.self);
 
-	return r->self_voter || (r->config.index > r->commit && before != NULL && (before->role == RAFT_VOTER || before->in_old));
+	return r->self_voter || (r->config->index > r->commit && before != NULL && (before->role == RAFT_VOTER || before->in_old));
 }
 
 void raft__campaign(Raft *r, bool transfer)

@@ -55,24 +55,24 @@ static NdStatus make_joint(const RaftConfiguration *now, const RaftConfiguration
 	return ND_OK;
 }
 
-/* Append r->scratch and let it be in effect. */
-static NdStatus append_scratch(Raft *r)
+/* Append a configuration and let it be in effect. */
+static NdStatus append_configuration(Raft *r, RaftConfiguration *c)
 {
 	NdBuf		buf;
 	NdBlob	   *payload;
 
-	r->scratch.index = r->log.last + 1;
+	c->index = r->log.last + 1;
 	nd_buf_init(&buf);
-	payload = raft_configuration_encode(&r->scratch, &buf) == ND_OK ? nd_blob_new(buf.data, (uint32_t) buf.len) : NULL;
+	payload = raft_configuration_encode(c, &buf) == ND_OK ? nd_blob_new(buf.data, (uint32_t) buf.len) : NULL;
 	nd_buf_free(&buf);
-	if (payload == NULL || !raft__log_reserve(&r->log, 1, 1))
+	if (payload == NULL || !raft__log_reserve(&r->log, 1, 1) || !raft__members_reserve(r, c->n))
 	{
 		nd_blob_unref(payload);
 		return ND_NOMEM;
 	}
 	raft__log_append(&r->log, r->term, RAFT_ENTRY_CONFIG, payload);
 	nd_blob_unref(payload);
-	raft__set_configuration(r, &r->scratch);
+	raft__set_configuration(r, c);
 	r->send_wanted = true;
 	raft__count(r);				/* a smaller quorum may have it all */
 	return ND_OK;
@@ -80,6 +80,7 @@ static NdStatus append_scratch(Raft *r)
 
 NdStatus raft_propose_configuration(Raft *r, const RaftConfiguration *next, uint64_t *index)
 {
+	RaftConfiguration c;
 	uint32_t	n_voters = 0;
 	NdStatus	status;
 
@@ -93,30 +94,32 @@ NdStatus raft_propose_configuration(Raft *r, const RaftConfiguration *next, uint
 		n_voters += next->members[i].role == RAFT_VOTER;
 	if (n_voters == 0)
 		return ND_INVALID;
-	if (r->transferee != 0 || r->config.joint || (r->config.index > r->commit && !MUTANT(RAFT_TWO_CONFIGS)) ||
+	if (r->transferee != 0 || r->config->joint || (r->config->index > r->commit && !MUTANT(RAFT_TWO_CONFIGS)) ||
 		(r->commit < r->term_start && !MUTANT(RAFT_EARLY_CONFIG)))
 		return ND_BUSY;
 
-	if (voters_differing(&r->config, next) + voters_differing(next, &r->config) > 1 && !MUTANT(RAFT_NO_JOINT))
+	if (voters_differing(r->config, next) + voters_differing(next, r->config) > 1 && !MUTANT(RAFT_NO_JOINT))
 	{
-		status = make_joint(&r->config, next, &r->scratch);
+		status = make_joint(r->config, next, &c);
 		if (status != ND_OK)
 			return status;
 	}
 	else
-		r->scratch = *next;
+		raft_configuration_copy(&c, next);
 	*index = r->log.last + 1;
-	status = append_scratch(r);
+	status = append_configuration(r, &c);
 	return r->frozen != NULL ? ND_FROZEN : status;
 }
 
 void raft__leave_joint(Raft *r)
 {
-	if (r->state != RAFT_LEADER || !r->config.joint || r->transferee != 0 || r->commit < r->term_start ||
-		(r->config.index > r->commit && !MUTANT(RAFT_JOINT_LEFT_EARLY)))
+	RaftConfiguration c;
+
+	if (r->state != RAFT_LEADER || !r->config->joint || r->transferee != 0 || r->commit < r->term_start ||
+		(r->config->index > r->commit && !MUTANT(RAFT_JOINT_LEFT_EARLY)))
 		return;
-	raft_configuration_target(&r->config, &r->scratch);
-	(void) append_scratch(r);	/* without memory: at the next tick */
+	raft_configuration_target(r->config, &c);
+	(void) append_configuration(r, &c);	/* without memory: at the next tick */
 }
 
 /* A leader outside the configuration ends with that configuration's commit, and asks the best voter to follow it. */
@@ -124,7 +127,7 @@ static void leave_if_removed(Raft *r)
 {
 	const RaftPeer *best = NULL;
 
-	if (r->self_voter || r->config.index > r->commit)
+	if (r->self_voter || r->config->index > r->commit)
 		return;
 	r->tell_commit = true;
 	raft__replicate(r);

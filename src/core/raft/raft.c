@@ -52,7 +52,9 @@ NdStatus raft_create(const RaftConfig *config, const RaftRestore *restore, const
 	r = nd_zalloc(sizeof(*r));
 	if (r == NULL)
 		return ND_NOMEM;
-	if (!raft__log_restore(&r->log, restore, &status))
+	status = raft__members_reserve(r, restore->configuration.n > restore->configuration_committed.n ?
+								   restore->configuration.n : restore->configuration_committed.n) ? ND_OK : ND_NOMEM;
+	if (status != ND_OK || !raft__log_restore(&r->log, restore, &status))
 	{
 		raft_destroy(r);
 		return status;
@@ -93,6 +95,9 @@ void raft_destroy(Raft *r)
 	raft__queue_free(&r->after);
 	raft__queue_free(&r->held);
 	raft__log_free(&r->log);
+	nd_free(r->config);
+	nd_free(r->config_prev);
+	nd_free(r->peers);
 	nd_free(r->batches);
 	nd_free(r->reads);
 	nd_free(r->answers);

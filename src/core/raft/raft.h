@@ -73,6 +73,8 @@ NdStatus	raft_configuration_decode(const uint8_t *data, size_t len, RaftConfigur
 /* What a configuration becomes when its joint phase is left: itself when it is not joint. out may be c. */
 void		raft_configuration_target(const RaftConfiguration *c, RaftConfiguration *out);
 const RaftMember *raft_configuration_find(const RaftConfiguration *c, NdNodeId node);
+/* Of c only members[0..n - 1] are read: what raft_configuration() points to ends there, so it cannot be copied by assignment. */
+void		raft_configuration_copy(RaftConfiguration *out, const RaftConfiguration *c);
 
 /* ---- messages ---- */
 
@@ -199,7 +201,7 @@ void		raft_commit_wanted(Raft *r, NdNodeId peer);
 bool		raft_commit_untold(const Raft *r);
 void		raft_tell_commit(Raft *r);
 NdStatus	raft_campaign(Raft *r);		/* start a pre-vote now, e.g. the connection to the leader broke */
-/* The transport lost a peer. */
+/* The transport lost a peer. When it is the leader, others are not refused votes on its behalf until it is heard again. */
 NdStatus	raft_peer_unreachable(Raft *r, NdNodeId peer);
 /*
  * The end of the snapshot that an update asked for: the peer has everything up to `index`, at least what was announced; 0: it failed. Either way the peer is
@@ -230,7 +232,8 @@ typedef enum RaftInstall
 } RaftInstall;
 NdStatus	raft_set_install(Raft *r, RaftInstall install, uint64_t index, uint64_t term);
 /* Install: the driver has a snapshot durable; the log restarts behind (index, term). One event: no half state.
- * ND_INVALID, nothing changed: at a leader, at or below commit, or when the log has this very entry (what follows it may be acknowledged). */
+ * ND_INVALID, nothing changed: at a leader, at or below commit, or when the log has this very entry (what follows it may be acknowledged).
+ * ND_NOMEM: nothing changed, again later. */
 NdStatus	raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const RaftConfiguration *c);
 
 /* ---- update ---- */
@@ -304,14 +307,14 @@ typedef struct RaftStatus
 	uint64_t	uncommitted_bytes;
 	bool		term_committed;	/* leader: an entry of the own term is committed */
 	uint32_t	n_peers;		/* leader only */
-	RaftPeerStatus peers[RAFT_MEMBERS_MAX];
+	RaftPeerStatus peers[RAFT_MEMBERS_MAX];	/* n_peers of them */
 } RaftStatus;
 
 void		raft_status(const Raft *r, RaftStatus *out);
 NdNodeId	raft_leader(const Raft *r);
 bool		raft_is_leader(const Raft *r);
 uint64_t	raft_term_of(const Raft *r, uint64_t index);	/* 0 when unknown */
-const RaftConfiguration *raft_configuration(const Raft *r);	/* the newest, committed or not */
+const RaftConfiguration *raft_configuration(const Raft *r);	/* the newest, committed or not; ends behind members[n - 1] */
 const char *raft_frozen_reason(const Raft *r);	/* NULL while all is well */
 /* Check every invariant that can be seen from inside; NULL, or what is wrong. For tests and the simulator. */
 const char *raft_check(const Raft *r);

@@ -22,6 +22,7 @@
 #define RAFT_APPEND_ENTRIES_MAX 1024	/* entries of one APPEND, whatever their bytes */
 #define RAFT_READS_MAX 65536	/* reads that wait at one replica */
 #define RAFT_FENCES 8			/* more than these share one: what they prove is known later */
+#define RAFT_HELD_MAX 256		/* messages that wait for a hard state on its way to the disk */
 #define RAFT_NUMBER_MAX (UINT64_MAX >> 2)	/* terms and indexes from outside above it are malformed */
 
 /*
@@ -70,7 +71,8 @@ typedef struct RaftPeer
 	bool		paused;			/* PROBE: one is under way, wait for an answer or a heartbeat's */
 	RaftInflight probe;			/* PROBE: what went with the last one */
 	bool		check;			/* REPLICATE: send an empty APPEND behind what was sent, to find losses */
-	RaftInflight *inflight;		/* ring of config.inflight_max, made at first use */
+	RaftInflight *inflight;		/* ring, grows up to config.inflight_max */
+	uint32_t	inflight_cap;
 	uint32_t	inflight_first;
 	uint32_t	inflight_n;
 	uint64_t	inflight_bytes;
@@ -131,10 +133,10 @@ struct Raft
 	uint64_t	commit;
 
 	/* configurations: at most the newest one is uncommitted, so one step back is always enough */
-	RaftConfiguration config;
-	RaftConfiguration config_prev;
-	RaftConfiguration scratch;	/* decoding */
-	RaftPeer	peers[RAFT_MEMBERS_MAX];	/* members of config but self, ascending */
+	RaftConfiguration *config;	/* both, and peers, have room for cap_members only: raft_configuration_copy() */
+	RaftConfiguration *config_prev;
+	RaftPeer   *peers;			/* members of config but self, ascending */
+	uint32_t	cap_members;
 	uint32_t	n_peers;
 	uint32_t	n_voters;		/* self included */
 	bool		self_voter;		/* as RaftPeer.voter, in_new, in_old */
@@ -146,6 +148,7 @@ struct Raft
 	NdNodeId	vote;
 	RaftState	state;
 	NdNodeId	leader;
+	bool		leader_lost;	/* follower: the connection to it broke, and nothing came since */
 	RaftBallot	self_ballot;	/* candidate: granted once durable */
 	uint32_t	election_elapsed;	/* ticks: follower since it heard the leader, leader since the last quorum check */
 	uint32_t	election_timeout;	/* ticks, randomized */
@@ -231,6 +234,8 @@ void		raft__log_reset(RaftMemLog *l, uint64_t index, uint64_t term);
 void		raft__log_taken(RaftMemLog *l);
 
 /* configuration.c */
+bool		raft__members_reserve(Raft *r, uint32_t n);	/* for a configuration of n members; may move peers. false: no memory, nothing changed */
+/* The rest cannot fail, once reserved. */
 void		raft__set_configuration(Raft *r, const RaftConfiguration *c);	/* newest; the one before is kept */
 void		raft__install_configuration(Raft *r, const RaftConfiguration *c, const RaftConfiguration *before);
 void		raft__roll_back_configuration(Raft *r, uint64_t truncated_from);

@@ -37,6 +37,7 @@ void raft__peer_clear(RaftPeer *p)
 {
 	nd_free(p->inflight);
 	p->inflight = NULL;
+	p->inflight_cap = 0;
 }
 
 static void enter(RaftPeer *p, RaftPeerState state)
@@ -57,20 +58,42 @@ static bool inflight_full(const Raft *r, const RaftPeer *p)
 		(p->inflight_n > 0 && p->inflight_bytes >= r->cfg.inflight_bytes_max && !MUTANT(RAFT_INFLIGHT_UNBOUNDED));
 }
 
-static void note_inflight(const Raft *r, RaftPeer *p, RaftInflight sent)
+/* Room in the ring for one more. Most groups of many never have much in flight, so the ring begins small. */
+static bool inflight_reserve(const Raft *r, RaftPeer *p)
 {
-	p->inflight[(p->inflight_first + p->inflight_n) % r->cfg.inflight_max] = sent;
+	uint32_t	cap = p->inflight_cap > 0 ? 2 * p->inflight_cap : 4;
+	RaftInflight *ring;
+
+	if (p->inflight_n < p->inflight_cap)
+		return true;
+	if (cap > r->cfg.inflight_max)
+		cap = r->cfg.inflight_max;
+	ring = nd_alloc(cap * sizeof(RaftInflight));
+	if (ring == NULL)
+		return false;
+	for (uint32_t i = 0; i < p->inflight_n; i++)
+		ring[i] = p->inflight[(p->inflight_first + i) % p->inflight_cap];
+	nd_free(p->inflight);
+	p->inflight = ring;
+	p->inflight_cap = cap;
+	p->inflight_first = 0;
+	return true;
+}
+
+static void note_inflight(RaftPeer *p, RaftInflight sent)
+{
+	p->inflight[(p->inflight_first + p->inflight_n) % p->inflight_cap] = sent;
 	p->inflight_n++;
 	p->inflight_bytes += sent.bytes;
 	p->next = sent.last + 1;
 }
 
-static void inflight_free_to(const Raft *r, RaftPeer *p, uint64_t index)
+static void inflight_free_to(RaftPeer *p, uint64_t index)
 {
 	while (p->inflight_n > 0 && p->inflight[p->inflight_first].last <= index)
 	{
 		p->inflight_bytes -= p->inflight[p->inflight_first].bytes;
-		p->inflight_first = (p->inflight_first + 1) % r->cfg.inflight_max;
+		p->inflight_first = (p->inflight_first + 1) % p->inflight_cap;
 		p->inflight_n--;
 	}
 }
@@ -163,9 +186,7 @@ static bool send_append(Raft *r, RaftPeer *p, uint64_t prev, bool with_entries)
 	m.commit = r->commit;
 	if (with_entries)
 	{
-		if (p->inflight == NULL)
-			p->inflight = nd_alloc(r->cfg.inflight_max * sizeof(RaftInflight));
-		if (p->inflight == NULL)
+		if (!inflight_reserve(r, p))
 		{
 			r->send_retry = true;
 			return false;
@@ -185,7 +206,7 @@ static bool send_append(Raft *r, RaftPeer *p, uint64_t prev, bool with_entries)
 		p->probe = (RaftInflight) {prev + m.n_entries, bytes};
 	}
 	else if (m.n_entries > 0)
-		note_inflight(r, p, (RaftInflight) {prev + m.n_entries, bytes});
+		note_inflight(p, (RaftInflight) {prev + m.n_entries, bytes});
 	return true;
 }
 
@@ -210,7 +231,7 @@ static void send_snapshot(Raft *r, RaftPeer *p)
 		r->send_retry = true;
 		return;
 	}
-	*m.configuration = r->config.index <= r->commit ? r->config : r->config_prev;
+	raft_configuration_copy(m.configuration, r->config->index <= r->commit ? r->config : r->config_prev);
 	if (!raft__send(r, &m))
 	{
 		r->send_retry = true;
@@ -232,7 +253,7 @@ static bool commit_due(const Raft *r, const RaftPeer *p)
 	if (known <= p->told_commit || p->match + 1 < r->log.first)
 		return false;
 	return !r->cfg.frugal || r->tell_commit || p->told_commit < p->wanted_commit || p->told_commit < r->term_start ||
-		(p->told_commit < r->config.index && r->config.index <= known);
+		(p->told_commit < r->config->index && r->config->index <= known);
 }
 
 void raft_commit_wanted(Raft *r, NdNodeId peer)
@@ -436,7 +457,7 @@ static void progressed(Raft *r, RaftPeer *p, uint64_t index)
 {
 	p->match = raft__max(p->match, index);
 	p->next = raft__max(p->next, p->match + 1);
-	inflight_free_to(r, p, p->match);
+	inflight_free_to(p, p->match);
 	r->send_wanted = true;
 	raft__count(r);
 	if (r->state == RAFT_LEADER && p->node == r->transferee)
@@ -472,7 +493,7 @@ void raft__handle_append_reply(Raft *r, RaftPeer *p, const RaftMessage *m)
 		p->match = m->index;
 		enter(p, PEER_REPLICATE);
 		if (accepted && p->inflight != NULL)
-			note_inflight(r, p, p->probe);
+			note_inflight(p, p->probe);
 	}
 	progressed(r, p, m->index);
 }
@@ -514,6 +535,8 @@ NdStatus raft_peer_unreachable(Raft *r, NdNodeId peer)
 		return ND_FROZEN;
 	if (r->taken)
 		return ND_INVALID;
+	if (r->state == RAFT_FOLLOWER && r->leader == peer)
+		r->leader_lost = true;
 	p = raft__peer(r, peer);
 	if (r->state != RAFT_LEADER || p == NULL || p->state != PEER_REPLICATE)
 		return ND_OK;

@@ -7,7 +7,7 @@
 
 void raft_status(const Raft *r, RaftStatus *out)
 {
-	memset(out, 0, sizeof(*out));
+	memset(out, 0, offsetof(RaftStatus, peers));
 	out->state = r->state;
 	out->term = r->term;
 	out->vote = r->vote;
@@ -46,7 +46,7 @@ uint64_t raft_term_of(const Raft *r, uint64_t index)
 
 const RaftConfiguration *raft_configuration(const Raft *r)
 {
-	return &r->config;
+	return r->config;
 }
 
 const char *raft_frozen_reason(const Raft *r)
@@ -90,7 +90,7 @@ static const char *check_peers(const Raft *r)
 	for (uint32_t i = 0; i < r->n_peers; i++)
 	{
 		const RaftPeer *p = &r->peers[i];
-		const RaftMember *m = raft_configuration_find(&r->config, p->node);
+		const RaftMember *m = raft_configuration_find(r->config, p->node);
 		uint64_t	bytes = 0;
 
 		voters += p->voter;
@@ -105,12 +105,12 @@ static const char *check_peers(const Raft *r)
 		if (p->inflight_n > r->cfg.inflight_max)
 			return "too much is in flight";
 		for (uint32_t k = 0; k < p->inflight_n; k++)
-			bytes += p->inflight[(p->inflight_first + k) % r->cfg.inflight_max].bytes;
+			bytes += p->inflight[(p->inflight_first + k) % p->inflight_cap].bytes;
 		if (bytes != p->inflight_bytes)
 			return "the bytes in flight do not add up";
 		/* the newest message left while there was room */
 		if (p->inflight_n > 1 &&
-			bytes - p->inflight[(p->inflight_first + p->inflight_n - 1) % r->cfg.inflight_max].bytes >= r->cfg.inflight_bytes_max)
+			bytes - p->inflight[(p->inflight_first + p->inflight_n - 1) % p->inflight_cap].bytes >= r->cfg.inflight_bytes_max)
 			return "more bytes are in flight than may be";
 	}
 	return voters == r->n_voters ? NULL : "the voters do not add up";
@@ -126,10 +126,10 @@ static const char *check_leader(const Raft *r)
 		return "a leader without a durable vote for itself";
 	if (raft__term(&r->log, r->term_start) != r->term && r->term_start >= r->log.first)
 		return "a leader without an entry of its term";
-	if (r->commit < r->term_start && r->config.index >= r->term_start)
+	if (r->commit < r->term_start && r->config->index >= r->term_start)
 		return "a configuration was proposed before an entry of the term was committed";
 	/* Of those that it found in its log, the older one is committed, but a restart may have forgotten the commit. */
-	if (r->config.index > r->commit && r->config_prev.index > r->commit && r->config.index >= r->term_start)
+	if (r->config->index > r->commit && r->config_prev->index > r->commit && r->config->index >= r->term_start)
 		return "two configurations are uncommitted";
 	for (uint32_t i = 0; i < r->n_batches; i++)
 	{
@@ -175,7 +175,7 @@ const char *raft_check(const Raft *r)
 		return "a second vote in one term";
 	if (r->matched > r->log.last || r->acked > raft__min(r->matched, r->log.durable))
 		return "more was acknowledged than is matched and durable";
-	if (r->config.index > r->log.last || r->config_prev.index > r->config.index)
+	if (r->config->index > r->log.last || r->config_prev->index > r->config->index)
 		return "a configuration outlived its entry";
 	if (r->state != RAFT_LEADER && r->transferee != 0)
 		return "a transfer without a leader";

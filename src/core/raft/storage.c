@@ -104,6 +104,8 @@ NdStatus raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const R
 		return ND_FROZEN;
 	if (r->taken || !is_needed(r, index, term) || !raft__configuration_valid(c) || c->index > index)
 		return ND_INVALID;
+	if (!raft__members_reserve(r, c->n))
+		return ND_NOMEM;
 	if (r->state != RAFT_FOLLOWER || term > r->term)
 		raft__become_follower(r, raft__max(term, r->term), 0);
 	r->install = RAFT_INSTALL_NONE;

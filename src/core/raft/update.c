@@ -5,7 +5,8 @@
  * 1. A message that depends on term or vote waits until both are durable: in messages_after while they are part of the next update, in
  *    `held` while an earlier update that carries them is on its way to the disk.
  * 2. The commit in a hard state is a hint and never causes a write of its own: it rides along with entries.
- * 3. A message that cannot be queued for want of memory is lost, as the network may lose it; nothing else changes.
+ * 3. A message that cannot be queued for want of memory is lost, as the network may lose it; nothing else changes. So is one more than RAFT_HELD_MAX in
+ *    `held`: heartbeats go on, and would fill it with answers while a disk does not finish.
  */
 #include "raft_internal.h"
 
@@ -72,7 +73,12 @@ bool raft__send_dependent(Raft *r, RaftMessage *m)
 		return queue_push(&r->out, m);
 	if (raft__hard_pending(r))
 		return queue_push(&r->after, m);
-	return queue_push(r->hard_durable_seq < r->hard_dep_seq ? &r->held : &r->out, m);
+	if (r->hard_durable_seq >= r->hard_dep_seq)
+		return queue_push(&r->out, m);
+	if (r->held.n < RAFT_HELD_MAX)
+		return queue_push(&r->held, m);
+	message_free(m);
+	return false;
 }
 
 void raft__drop_dependent(Raft *r)
@@ -103,7 +109,7 @@ NdStatus raft_hard_persisted(Raft *r, uint64_t hard_seq)
 
 static bool state_changed(const Raft *r)
 {
-	return r->state != r->told_state || r->term != r->told_term || r->leader != r->told_leader || r->config.index != r->told_config;
+	return r->state != r->told_state || r->term != r->told_term || r->leader != r->told_leader || r->config->index != r->told_config;
 }
 
 bool raft_has_update(const Raft *r)
@@ -159,7 +165,7 @@ NdStatus raft_take_update(Raft *r, RaftUpdate *u)
 	r->told_state = r->state;
 	r->told_term = r->term;
 	r->told_leader = r->leader;
-	r->told_config = r->config.index;
+	r->told_config = r->config->index;
 	r->told_commit = r->commit;
 	r->taken = true;
 	return ND_OK;

@@ -66,6 +66,7 @@ typedef struct WireGossip
 	uint64_t	checksum;		/* of its certifier when everything up to checksum_index was judged */
 	uint64_t	shown;			/* visible in its tables */
 	uint64_t	shown_wanted;	/* not 0: tell when yours show this entry */
+	bool		no_space;		/* the sender's disk is full: it should not lead */
 } WireGossip;
 
 typedef struct WireSleep

@@ -186,6 +186,7 @@ void wire_put_gossip(NdBuf *buf, const WireGossip *g)
 	gossip.checksum = g->checksum;
 	gossip.shown = g->shown;
 	gossip.shown_wanted = g->shown_wanted;
+	gossip.no_space = g->no_space;
 	frame.n_gossip = 1;
 	frame.gossip = &gossips;
 	wire__pack(buf, &frame.base);
@@ -356,7 +357,7 @@ static void hand_small(const Nodedb__Frame *f, const WireSink *sink)
 	{
 		const Nodedb__Gossip *g = f->gossip[i];
 
-		sink->gossip(sink->ctx, &(WireGossip) {g->group, g->stored, g->applied, g->checksum_index, g->checksum, g->shown, g->shown_wanted});
+		sink->gossip(sink->ctx, &(WireGossip) {g->group, g->stored, g->applied, g->checksum_index, g->checksum, g->shown, g->shown_wanted, g->no_space != 0});
 	}
 	for (size_t i = 0; i < f->n_sleeps; i++)
 	{

@@ -238,7 +238,7 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	config.uncommitted_bytes_max = 64 << 20;
 	config.certifier = rw.limits;
 	config.checkpoint_every = CHECKPOINT_EVERY;
-	config.sleep_after_ticks = 0;
+	config.sleep_after_ticks = 2 * config.election_ticks;
 	config.orphan_ticks = ORPHAN_MS / TICK_MS;
 	config.scrub_bytes_per_s = (uint64) nodedb_scrub_rate << 10;
 	config.seed = rw.identity.host_id ^ rw.identity.incarnation;
