@@ -383,6 +383,34 @@ static void test_disk_full(void **state)
 	kit_free(&k);
 }
 
+/* Where not even a byte of payload fits the first entry of a term still does; store_room() says all that before. */
+static void test_full_for_payloads_only(void **state)
+{
+	Kit			k;
+	RaftEntry	noop = {.term = 2, .kind = RAFT_ENTRY_NOOP};
+	uint64_t	i = 1;
+
+	(void) state;
+	kit_init(&k);
+	memvfs_set_space(k.m, KIT_SEGMENT * 5);
+	kit_must_open(&k);
+	kit_group(&k, 1);
+	assert_true(store_room(k.s, 700));
+	for (; kit_append(&k, 1, i, 1, 1, 1) == ND_OK; i++)
+		kit_flush(&k);
+	assert_true(store_full(k.s));
+	assert_false(store_room(k.s, 512));
+	noop.index = i;
+	assert_int_equal(store_append(k.s, 1, &noop, 1), ND_OK);
+	kit_flush(&k);
+	memvfs_set_space(k.m, 0);
+	store_find_space(k.s);
+	assert_false(store_full(k.s));
+	assert_true(store_room(k.s, 512));
+	kit_must_append(&k, 1, i + 1, 2, 1, 700);
+	kit_free(&k);
+}
+
 /* A new store on a full disk does not open, and leaves nothing that hurts the next try. */
 static void test_open_on_full_disk(void **state)
 {
@@ -411,6 +439,7 @@ int main(void)
 		cmocka_unit_test(test_failed_flush),
 		cmocka_unit_test(test_failed_sync_restart_crash),
 		cmocka_unit_test(test_disk_full),
+		cmocka_unit_test(test_full_for_payloads_only),
 		cmocka_unit_test(test_open_on_full_disk),
 	};
 
