@@ -163,6 +163,32 @@ static void print_change(NdReader *r, uint8_t op)
 	printf("\n");
 }
 
+static void print_lock(NdReader *r)
+{
+	static const char *const modes[] = {"KEY SHARE", "SHARE", "NO KEY UPDATE", "UPDATE"};
+	uint8_t		mode;
+	uint8_t		old;
+
+	if (!print_table(r, "LOCK"))
+		return;
+	mode = nd_read_u8(r);
+	old = nd_read_u8(r);
+	if (mode > 3 || (old != 1 && old != 2))
+	{
+		r->failed = true;
+		return;
+	}
+	printf("FOR %s %s (", modes[mode], old == 1 ? "key" : "row");
+	print_tuple(r);
+	printf(")\n");
+}
+
+static void print_table_lock(NdReader *r)
+{
+	if (print_table(r, "LOCK TABLE"))
+		printf("mode %u\n", nd_read_u8(r));
+}
+
 static void print_utility(NdReader *r)
 {
 	char		text[2000];
@@ -224,6 +250,10 @@ void logdump_body(const uint8_t *data, size_t len)
 			print_change(&r, op);
 		else if (op == 'P')
 			print_path(&r);
+		else if (op == 'L')
+			print_lock(&r);
+		else if (op == 'T')
+			print_table_lock(&r);
 		else if (op == 'X')
 			print_utility(&r);
 		else

@@ -24,6 +24,7 @@
 #include "tableam/writeset.h"
 
 #include "access/parallel.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
@@ -329,6 +330,32 @@ note_lock(RangeVar *rel, LOCKMODE mode)
 		}
 }
 
+/* The lock is held. What else excludes writers (REINDEX, CLUSTER, VACUUM) is an affair of the node. */
+static void
+ship_locks(LockStmt *stmt)
+{
+	ListCell   *lc;
+	ListCell   *child;
+
+	if (stmt->mode <= RowExclusiveLock || pg_atomic_read_u32(&nodedb_shared->member_state) != MEMBER_RUNNING)
+		return;
+	foreach(lc, stmt->relations)
+	{
+		RangeVar   *name = lfirst_node(RangeVar, lc);
+		Oid			relid = RangeVarGetRelid(name, NoLock, false);
+		List	   *relids = name->inh ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
+
+		foreach(child, relids)
+			if (nodedb_relid_is_distributed(lfirst_oid(child)))
+			{
+				Relation	rel = table_open(lfirst_oid(child), AccessShareLock);
+
+				writeset_table_lock(rel, stmt->mode);
+				table_close(rel, NoLock);
+			}
+	}
+}
+
 static void
 refuse_explained_ctas(ExplainStmt *stmt)
 {
@@ -440,7 +467,11 @@ run_schema_command(UtilityCall *call)
 	PG_TRY();
 	{
 		if (c->scope == DDL_PASS)
+		{
 			run(call);
+			if (IsA(c->stmt, LockStmt))
+				ship_locks((LockStmt *) c->stmt);
+		}
 		else if (c->scope == DDL_NODE)
 			run_local(call, c);
 		else

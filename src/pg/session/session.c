@@ -268,7 +268,8 @@ emit_log(ErrorData *edata)
 		prev_emit_log(edata);
 	if (edata->elevel < ERROR || nodedb_shared == NULL || IsBackgroundWorker || MyProc == NULL)
 		return;
-	if (is_kick(edata) || (rolled_back_idle && edata->sqlerrcode == ERRCODE_IN_FAILED_SQL_TRANSACTION))
+	/* Its savepoints are gone as well: to go back to one is what many clients do first. */
+	if (is_kick(edata) || (rolled_back_idle && (edata->sqlerrcode == ERRCODE_IN_FAILED_SQL_TRANSACTION || edata->sqlerrcode == ERRCODE_S_E_INVALID_SPECIFICATION)))
 		conflict_turn_into_kicked(edata);
 }
 

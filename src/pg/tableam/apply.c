@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "ddl/ddl.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -139,16 +140,16 @@ static void read_relation(Apply *a, NdReader *r)
 	MemoryContextSwitchTo(old);
 }
 
-static ApplyTable *read_table(Apply *a, NdReader *r)
+static ApplyTable *read_table(Apply *a, NdReader *r, bool writable)
 {
 	uint64		relno = nd_read_varint(r);
 
 	if (r->failed || relno >= a->n_tables)
 		malformed("unknown table number");
-	if (a->tables[relno]->rel == NULL)
+	if (a->tables[relno]->rel == NULL || (writable && !a->tables[relno]->writable))
 	{
 		show(a, a->tables[relno]);
-		apply_table_open(a->tables[relno]);
+		apply_table_open(a->tables[relno], writable);
 	}
 	return a->tables[relno];
 }
@@ -181,7 +182,7 @@ static WireValue *read_tuple(ApplyTable *table, NdReader *r)
 
 static void read_insert(Apply *a, NdReader *r)
 {
-	ApplyTable *table = read_table(a, r);
+	ApplyTable *table = read_table(a, r, true);
 	WireValue  *tuple = read_tuple(table, r);
 
 	if (a->inserting != table)
@@ -193,7 +194,7 @@ static void read_insert(Apply *a, NdReader *r)
 
 static void read_update(Apply *a, NdReader *r)
 {
-	ApplyTable *table = read_table(a, r);
+	ApplyTable *table = read_table(a, r, true);
 	uint8		old = nd_read_u8(r);
 	WireValue  *search;
 	WireValue  *tuple;
@@ -210,7 +211,7 @@ static void read_update(Apply *a, NdReader *r)
 
 static void read_delete(Apply *a, NdReader *r)
 {
-	ApplyTable *table = read_table(a, r);
+	ApplyTable *table = read_table(a, r, true);
 	uint8		old = nd_read_u8(r);
 	WireValue  *search = read_tuple(table, r);
 
@@ -234,6 +235,32 @@ static void read_path(Apply *a, NdReader *r)
 	old = MemoryContextSwitchTo(a->cx);
 	path = pnstrdup((const char *) bytes, len);
 	MemoryContextSwitchTo(old);
+}
+
+/* Insertions into another table may go on waiting: they are not what is locked. One table may have several numbers. */
+static void read_lock(Apply *a, NdReader *r)
+{
+	ApplyTable *table = read_table(a, r, false);
+	uint8		mode = nd_read_u8(r);
+	uint8		old = nd_read_u8(r);
+	WireValue  *search = read_tuple(table, r);
+
+	if (mode > LockTupleExclusive || (old != 1 && old != 2))
+		malformed("form of a row lock");
+	if (a->inserting != NULL && RelationGetRelid(a->inserting->rel) == RelationGetRelid(table->rel))
+		flush(a);
+	apply_lock(table, search, old == 2, (LockTupleMode) mode);
+}
+
+/* Only readers are spared: what they have read stands before this entry. */
+static void read_table_lock(Apply *a, NdReader *r)
+{
+	ApplyTable *table = read_table(a, r, false);
+	uint8		mode = nd_read_u8(r);
+
+	if (mode > AccessExclusiveLock || mode <= RowExclusiveLock)
+		malformed("mode of a table lock");
+	LockRelationOid(RelationGetRelid(table->rel), Min(mode, ExclusiveLock));
 }
 
 static void run_utility(Apply *a, NdReader *r)
@@ -271,6 +298,12 @@ static void apply_record(Apply *a, const char *data, Size len)
 		case 'P':
 			read_path(a, &r);
 			return;
+		case 'L':
+			read_lock(a, &r);
+			break;
+		case 'T':
+			read_table_lock(a, &r);
+			break;
 		case 'X':
 			run_utility(a, &r);
 			return;
@@ -279,7 +312,7 @@ static void apply_record(Apply *a, const char *data, Size len)
 	}
 	if (r.failed || nd_reader_left(&r) != 0)
 		malformed("length of a record");
-	a->rows++;
+	a->rows += op != 'L' && op != 'T';
 }
 
 static void apply_records(Apply *a)

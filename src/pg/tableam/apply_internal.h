@@ -62,6 +62,7 @@ typedef struct ApplyTable
 	bool		evaluates;		/* some index has expressions or a predicate */
 	TupleTableSlot *found;		/* the row that a search has found */
 	TupleTableSlot *changed;	/* its new version */
+	bool		writable;		/* the table lock is one for changes, and its indexes are open */
 	SnapshotData dirty;			/* the search sees rows of others that are still in doubt, to wait for them */
 
 	Relation	identity;		/* index by which rows are found; NULL: by their image */
@@ -87,7 +88,8 @@ typedef struct ApplyTable
 extern int	apply_path_begin(void);
 extern void apply_path_end(int level);
 
-extern void apply_table_open(ApplyTable *table);
+/* To change rows, or only to lock some; a table open for the second becomes open for the first. */
+extern void apply_table_open(ApplyTable *table, bool writable);
 extern void apply_table_close(ApplyTable *table);
 
 /* Reads text of a type as its output function writes it, without the constraints of domains. Lives in cx, like what it looks up. */
@@ -101,6 +103,8 @@ extern void apply_flush(ApplyTable *table);
 /* Find the row by key columns or by its whole image and replace it. */
 extern void apply_update(ApplyTable *table, const WireValue *search, bool by_image, const WireValue *tuple);
 extern void apply_delete(ApplyTable *table, const WireValue *search, bool by_image);
+/* Find the row and lock it to the end of the transaction, as its origin did. */
+extern void apply_lock(ApplyTable *table, const WireValue *search, bool by_image, LockTupleMode mode);
 
 /* Note what an index that was changed for the row at tid wants to see again at the end of the entry. */
 extern void apply_recheck_add(ApplyRechecks *rechecks, Relation rel, ItemPointer tid, List *indexes);

@@ -94,13 +94,39 @@ static void open_columns(ApplyTable *table)
 		apply_damaged(table, psprintf("it has " UINT64_FORMAT " columns, " UINT64_FORMAT " are expected", n, table->n_columns));
 }
 
-void apply_table_open(ApplyTable *table)
+static void open_indexes(ApplyTable *table)
 {
-	Oid			schema = get_namespace_oid(table->schema, true);
-	Oid			relid = OidIsValid(schema) ? get_relname_relid(table->name, schema) : InvalidOid;
-	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, RowExclusiveLock) : NULL;
+	ExecOpenIndices(table->result_rel, false);
+	for (int i = 0; i < table->result_rel->ri_NumIndices; i++)
+		table->evaluates |= table->result_rel->ri_IndexRelationInfo[i]->ii_Expressions != NIL ||
+			table->result_rel->ri_IndexRelationInfo[i]->ii_Predicate != NIL;
+	table->writable = true;
+}
+
+static void open_for_changes(ApplyTable *table)
+{
+	MemoryContext old = MemoryContextSwitchTo(table->cx);
+
+	LockRelationOid(RelationGetRelid(table->rel), RowExclusiveLock);
+	open_indexes(table);
+	MemoryContextSwitchTo(old);
+}
+
+void apply_table_open(ApplyTable *table, bool writable)
+{
+	Oid			schema;
+	Oid			relid;
+	Relation	rel;
 	MemoryContext old;
 
+	if (table->rel != NULL)
+	{
+		open_for_changes(table);
+		return;
+	}
+	schema = get_namespace_oid(table->schema, true);
+	relid = OidIsValid(schema) ? get_relname_relid(table->name, schema) : InvalidOid;
+	rel = OidIsValid(relid) ? try_relation_open(relid, writable ? RowExclusiveLock : RowShareLock) : NULL;
 	if (rel == NULL)
 		apply_damaged(table, "it does not exist");
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
@@ -116,10 +142,8 @@ void apply_table_open(ApplyTable *table)
 	table->estate = CreateExecutorState();
 	table->result_rel = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->result_rel, rel, 0, NULL, 0);
-	ExecOpenIndices(table->result_rel, false);
-	for (int i = 0; i < table->result_rel->ri_NumIndices; i++)
-		table->evaluates |= table->result_rel->ri_IndexRelationInfo[i]->ii_Expressions != NIL ||
-			table->result_rel->ri_IndexRelationInfo[i]->ii_Predicate != NIL;
+	if (writable)
+		open_indexes(table);
 	table->found = table_slot_create(rel, &table->estate->es_tupleTable);
 	table->changed = table_slot_create(rel, &table->estate->es_tupleTable);
 	open_identity(table);
@@ -138,7 +162,8 @@ void apply_table_close(ApplyTable *table)
 	if (table->identity != NULL)
 		index_close(table->identity, NoLock);
 	ExecResetTupleTable(table->estate->es_tupleTable, false);
-	ExecCloseIndices(table->result_rel);
+	if (table->writable)
+		ExecCloseIndices(table->result_rel);
 	FreeExecutorState(table->estate);
 	table_close(table->rel, NoLock);
 	MemoryContextDelete(table->cx);
@@ -291,7 +316,11 @@ static TransactionId doubtful_because(ApplyTable *table)
 	return TransactionIdIsValid(table->dirty.xmin) ? table->dirty.xmin : table->dirty.xmax;
 }
 
-static bool find_by_index(ApplyTable *table, const WireValue *search)
+/*
+ * to_lock: a version that a transaction in doubt is changing is good enough, and better than the one that it makes: whether lock and change exclude each
+ * other is heap's to say.
+ */
+static bool find_by_index(ApplyTable *table, const WireValue *search, bool to_lock)
 {
 	int			level = value_settings_begin(table->settings);
 
@@ -307,19 +336,28 @@ static bool find_by_index(ApplyTable *table, const WireValue *search)
 	for (;;)
 	{
 		bool		found;
-		TransactionId doubt;
+		TransactionId doubt = InvalidTransactionId;
 		MemoryContext old;
 
 		/* The scan keeps what it allocates on the way (btree's killedItems): in the table's context, for the caller's is reset at every record. */
 		old = MemoryContextSwitchTo(table->cx);
 		index_rescan(table->scan, table->keys, table->n_keys, NULL, 0);
-		found = index_getnext_slot(table->scan, ForwardScanDirection, table->found);
+		while ((found = index_getnext_slot(table->scan, ForwardScanDirection, table->found)))
+		{
+			if (!to_lock)
+				doubt = doubtful_because(table);
+			else if (TransactionIdIsValid(table->dirty.xmin))
+			{
+				doubt = table->dirty.xmin;
+				continue;
+			}
+			else
+				doubt = InvalidTransactionId;
+			break;
+		}
 		MemoryContextSwitchTo(old);
-		if (!found)
-			return false;
-		doubt = doubtful_because(table);
 		if (!TransactionIdIsValid(doubt))
-			return true;
+			return found;
 		XactLockTableWait(doubt, NULL, NULL, XLTW_None);
 		ExecClearTuple(table->found);
 	}
@@ -422,14 +460,14 @@ static bool find_by_image(ApplyTable *table, const WireValue *search)
  * ticket is visible, and what changes it under a later one has to wait, in doubt, and is waited for. So an attempt that began there sees the
  * row, and worker/applier.c believes none that began before.
  */
-static void find(ApplyTable *table, const WireValue *search, bool by_image, const char *op)
+static void find(ApplyTable *table, const WireValue *search, bool by_image, bool to_lock, const char *op)
 {
-	if (by_image ? find_by_image(table, search) : table->identity != NULL && find_by_index(table, search))
+	if (by_image ? find_by_image(table, search) : table->identity != NULL && find_by_index(table, search, to_lock))
 		return;
 	apply_damaged(table, psprintf("row of %s not found", op));
 }
 
-/* ---- update and delete ---- */
+/* ---- update, delete, lock ---- */
 
 /* false: a local transaction changed the row between search and change: search again. */
 static bool changed_here(ApplyTable *table, TM_Result result, const char *op)
@@ -455,7 +493,7 @@ void apply_update(ApplyTable *table, const WireValue *search, bool by_image, con
 
 	do
 	{
-		find(table, search, by_image, "update");
+		find(table, search, by_image, false, "update");
 		slot_getallattrs(table->found);
 		fill_slot(table, table->changed, tuple, table->found);
 		result = heap->tuple_update(table->rel, &table->found->tts_tid, table->changed, GetCurrentCommandId(true),
@@ -476,9 +514,28 @@ void apply_delete(ApplyTable *table, const WireValue *search, bool by_image)
 
 	do
 	{
-		find(table, search, by_image, "delete");
+		find(table, search, by_image, false, "delete");
 		result = heap->tuple_delete(table->rel, &table->found->tts_tid, GetCurrentCommandId(true), InvalidSnapshot,
 											InvalidSnapshot, true, &failure, false);
 	} while (!changed_here(table, result, "delete"));
+	ExecClearTuple(table->found);
+}
+
+/*
+ * Nobody on this node waits for the lock of a session on another one; so those who hold what excludes it are made to lose, here as everywhere. A version that
+ * another transaction is just making is locked as well: it may go on to delete it.
+ */
+void apply_lock(ApplyTable *table, const WireValue *search, bool by_image, LockTupleMode mode)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	do
+	{
+		find(table, search, by_image, true, "row lock");
+		result = heap->tuple_lock(table->rel, &table->found->tts_tid, InvalidSnapshot, table->changed, GetCurrentCommandId(false), mode,
+								  LockWaitBlock, TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS, &failure);
+	} while (!changed_here(table, result, "row lock"));
+	ExecClearTuple(table->changed);
 	ExecClearTuple(table->found);
 }

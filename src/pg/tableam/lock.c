@@ -1,8 +1,8 @@
 /*
  * lock.c: row locks: SELECT FOR ..., the lock that precedes an update after a wait, and the KEY SHARE lock of a foreign key check.
  *
- * Invariant: a row lock that was granted is a certification key of its mode, since a replayed change of that row would have to wait for it.
- * It is no write: a transaction that only locks does not go through the log.
+ * Invariant: a row lock that was granted is a certification key of its mode, since a replayed change of that row would have to wait for it; and a record, so
+ * that the applier takes it (writeset.h, invariant 2). It is no write: a transaction that only locks does not go through the log.
  */
 #include "tableam.h"
 

@@ -42,8 +42,20 @@ typedef struct Mark
 	uint32		n_keys;
 	uint32		n_row_keys;
 	int64		n_relations;
+	uint64		n_ops;
 	bool		escalated;
 } Mark;
+
+#define LOCKS_SEEN			256		/* a power of 2 */
+
+/* A row lock that has its key and its record: the checks of many children lock the same parents again and again. */
+typedef struct LockSeen
+{
+	uint64		epoch;
+	Oid			relid;
+	ItemPointerData tid;
+	uint8		mode;
+} LockSeen;
 
 static struct
 {
@@ -57,6 +69,14 @@ static struct
 	uint64		spilled;		/* bytes in the file */
 	File		file;			/* 0: none */
 	int64		n_relations;	/* announced */
+	uint64		n_ops;			/* records that change something */
+
+	/* The last record, when it is a row lock: a trigger or ON CONFLICT locks a row just before it is changed, and then the change is enough. */
+	uint64		lock_begin;
+	uint64		lock_end;		/* 0: none */
+	SubTransactionId lock_subxact;
+	LockSeen	lock;
+	LockSeen	locks_seen[LOCKS_SEEN];
 
 	WriteKey   *keys;
 	uint32		n_keys;
@@ -102,6 +122,7 @@ static void mark_level(void)
 	mark->n_keys = ws.n_keys;
 	mark->n_row_keys = ws.n_row_keys;
 	mark->n_relations = ws.n_relations;
+	mark->n_ops = ws.n_ops;
 	mark->escalated = ws.escalated;
 }
 
@@ -118,6 +139,8 @@ static void cut_back(const Mark *mark)
 	ws.n_keys = mark->n_keys;
 	ws.n_row_keys = mark->n_row_keys;
 	ws.n_relations = mark->n_relations;
+	ws.n_ops = mark->n_ops;
+	ws.lock_end = 0;
 	ws.escalated = mark->escalated;
 	ws.epoch++;
 }
@@ -148,6 +171,8 @@ void writeset_reset(void)
 	ws.spilled = 0;
 	ws.len = 0;
 	ws.n_relations = 0;
+	ws.n_ops = 0;
+	ws.lock_end = 0;
 	ws.has_utility = false;
 	if (ws.cap > BUFFER_KEEP_BYTES)
 	{
@@ -183,7 +208,7 @@ bool writeset_has_utility(void)
 
 bool writeset_has_ops(void)
 {
-	return ws.len > 0 || ws.spilled > 0;
+	return ws.n_ops > 0;
 }
 
 uint64 writeset_body_len(void)
@@ -271,6 +296,7 @@ static void record_begin(char op)
 	ws.record = ws.len;
 	put(&length, sizeof(length));
 	put_u8(op);
+	ws.n_ops += strchr("RPLT", op) == NULL;
 }
 
 static void record_end(void)
@@ -563,6 +589,19 @@ static bool identity_differs(Relation rel, RelationInfo *info, Datum *old_values
 	return false;
 }
 
+static bool lock_is(const LockSeen *seen, Relation rel, ItemPointer tid)
+{
+	return seen->epoch == ws.epoch && seen->relid == RelationGetRelid(rel) && ItemPointerEquals((ItemPointer) &seen->tid, tid);
+}
+
+/* A change of the row in the same or a stronger mode follows on the record of its lock. */
+static void drop_last_lock(Relation rel, ItemPointer tid, uint8 mode)
+{
+	if (ws.lock_end == writeset_body_len() && ws.lock_end > 0 && ws.lock_begin >= ws.spilled && ws.lock_subxact == GetCurrentSubTransactionId() &&
+		ws.lock.mode <= mode && lock_is(&ws.lock, rel, tid))
+		ws.len = ws.lock_begin - ws.spilled;
+}
+
 void writeset_insert(Relation rel, TupleTableSlot *slot)
 {
 	RelationEntry *entry = relation_entry_full(rel);
@@ -601,6 +640,7 @@ void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, LockTupl
 	caller = row_begin();
 	deform(rel, old, &old_values, &old_nulls);
 	row_tid = old->t_self;
+	drop_last_lock(rel, &old->t_self, (uint8) mode);
 	identity_changed = identity_differs(rel, info, old_values, old_nulls, slot->tts_values, slot->tts_isnull);
 	keys_update(rel, entry, info, old_values, old_nulls, slot->tts_values, slot->tts_isnull, identity_changed, (uint8) mode);
 	relno = announce(entry, info);
@@ -631,6 +671,7 @@ void writeset_delete(Relation rel, HeapTuple old)
 
 	deform(rel, old, &values, &nulls);
 	row_tid = old->t_self;
+	drop_last_lock(rel, &old->t_self, LockTupleExclusive);
 	keys_delete(rel, entry, info, values, nulls);
 	relno = announce(entry, info);
 	level = value_settings_begin(info->settings);
@@ -643,15 +684,56 @@ void writeset_delete(Relation rel, HeapTuple old)
 	row_end(caller);
 }
 
+static LockSeen *lock_place(Relation rel, ItemPointer tid)
+{
+	uint32		at = RelationGetRelid(rel) * 31 + ItemPointerGetBlockNumber(tid) * 7 + ItemPointerGetOffsetNumber(tid);
+
+	return &ws.locks_seen[at & (LOCKS_SEEN - 1)];
+}
+
 void writeset_row_lock(Relation rel, TupleTableSlot *slot, LockTupleMode mode)
 {
-	RelationEntry *entry = relation_entry_full(rel);
-	RelationInfo *info = entry->info;
+	LockSeen   *seen = lock_place(rel, &slot->tts_tid);
+	RelationEntry *entry;
+	RelationInfo *info;
 	MemoryContext caller;
+	int64		relno;
+	int			level;
 
+	if (lock_is(seen, rel, &slot->tts_tid) && seen->mode >= (uint8) mode)
+		return;
+	entry = relation_entry_full(rel);
+	info = entry->info;
 	slot_getallattrs(slot);
 	caller = row_begin();
 	row_tid = slot->tts_tid;
 	keys_lock(rel, entry, info, slot->tts_values, slot->tts_isnull, (uint8) mode);
+	relno = announce(entry, info);
+	ws.lock_begin = writeset_body_len();
+	level = value_settings_begin(info->settings);
+	record_begin('L');
+	put_varint(relno);
+	put_u8((uint8) mode);
+	put_u8(info->has_identity ? 1 : 2);
+	put_tuple(rel, info, slot->tts_values, slot->tts_isnull, info->has_identity ? TUPLE_IDENTITY : TUPLE_WHOLE, NULL, NULL);
+	record_end();
+	value_settings_end(level);
 	row_end(caller);
+	*seen = (LockSeen) {.epoch = ws.epoch, .relid = RelationGetRelid(rel), .tid = slot->tts_tid, .mode = (uint8) mode};
+	ws.lock = *seen;
+	ws.lock_end = writeset_body_len();
+	ws.lock_subxact = GetCurrentSubTransactionId();
+}
+
+void writeset_table_lock(Relation rel, LOCKMODE mode)
+{
+	RelationEntry *entry = relation_entry_full(rel);
+	int64		relno;
+
+	writeset_entry_lock(entry, mode);
+	relno = announce(entry, entry->info);
+	record_begin('T');
+	put_varint(relno);
+	put_u8((uint8) mode);
+	record_end();
 }

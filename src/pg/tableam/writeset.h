@@ -8,6 +8,8 @@
  *   'D' delete:   varint relno, u8 old (1 or 2), tuple
  *   'P' path:     string search path under which the rows behind it were put into indexes with expressions or predicates: those may call
  *                 functions that look up others by unqualified names. Before the first such row, and when it changes.
+ *   'L' row lock: varint relno, u8 mode (LockTupleMode), u8 old (1 or 2), tuple; means nothing without a record that changes something
+ *   'T' table lock: varint relno, u8 mode (LOCKMODE); likewise
  *   'X' utility:  opaque here, src/pg/ddl
  * Strings are varint length + bytes. A tuple is varint natts, then per column u8 form: 0 null, 1 unchanged (big value that the update did not touch),
  * 2 raw (the datum's own bytes, for pinned types without OIDs inside: fixed length or flattened varlena payload), 3 text (the type's output
@@ -16,6 +18,8 @@
  * Invariants:
  * 1. Only changes of committed subtransactions remain: an aborted one cuts body, relations and keys back to its beginning.
  * 2. Every lock that can block an applier on another node has a key: rows (by heap's lock mode), unique-index values, relations (all modes).
+ *    And every row key has a record that makes an applier take its lock, row locks without a change too: else a base that is sampled behind
+ *    the entry would cover a parent's deletion whose check never saw the child (DESIGN.md, section 2).
  * 3. Names, never OIDs, identify relations: hash of "schema.name" is the relation key.
  */
 #ifndef NODEDB_WRITESET_H
@@ -62,6 +66,8 @@ extern void writeset_utility(const char *data, Size len);
 extern void writeset_insert(Relation rel, TupleTableSlot *slot);
 extern void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, LockTupleMode mode);
 extern void writeset_delete(Relation rel, HeapTuple old);
+/* LOCK TABLE: others must not have changed the table meanwhile, nor change it before this transaction has taken effect. */
+extern void writeset_table_lock(Relation rel, LOCKMODE mode);
 extern void writeset_row_lock(Relation rel, TupleTableSlot *slot, LockTupleMode mode);
 
 #endif
