@@ -43,6 +43,7 @@ _result_error = _declare("PQresultErrorMessage", _S, _P)
 _result_field = _declare("PQresultErrorField", _S, _P, _I)
 _tuples = _declare("PQntuples", _I, _P)
 _fields = _declare("PQnfields", _I, _P)
+_name = _declare("PQfname", _S, _P, _I)
 _value = _declare("PQgetvalue", _S, _P, _I, _I)
 _is_null = _declare("PQgetisnull", _I, _P, _I, _I)
 _command = _declare("PQcmdTuples", _S, _P)
@@ -163,6 +164,9 @@ class Connection:
 		_exit_pipeline(self._conn)
 		if failure:
 			raise failure
+	def fileno(self):
+		"""The socket, for select."""
+		return _socket(self._conn)
 
 	def waiting(self):
 		"""Is the statement that was sent still running?"""
@@ -207,6 +211,7 @@ class Connection:
 				raise Error(_text(_result_error(result)), _text(_result_field(result, _FIELD_SQLSTATE)) or "08006",
 							*[_text(_result_field(result, field)) for field in (_FIELD_DETAIL, _FIELD_HINT, _FIELD_SCHEMA, _FIELD_TABLE, _FIELD_CONSTRAINT)])
 			self.affected = int(_command(result) or b"0")
+			self.columns = [_text(_name(result, column)) for column in range(_fields(result))]
 			return [tuple(None if _is_null(result, row, column) else _text(_value(result, row, column))
 						  for column in range(_fields(result)))
 					for row in range(_tuples(result))]
