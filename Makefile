@@ -128,8 +128,9 @@ help:
 	@echo "make install     install them into PostgreSQL $(PG_MAJOR)       make uninstall: remove them"
 	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
-	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace explore sim mutants fuzz pg cluster"
+	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace explore sim mutants fuzz pg isolation cluster"
 	@echo "make test-long   twenty kills in a row under load, 100,000 transactions while a node is away"
+	@echo "make workload    random transactions on three nodes with kills for SECONDS (60); SEED=n for one choice"
 	@echo "make sim         simulated clusters on all cores for SIM_SECONDS (60); SEEDS=a..b these"
 	@echo "                 SEED=n one, with its trace"
 	@echo "make mutants     every planted bug must be caught by the simulator"
@@ -273,6 +274,12 @@ test-long:
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
 	@NODEDB_LONG=1 test/t/050_many_kills.py
+
+workload:
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
+	@test/workload/run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+.PHONY: workload
 
 SEED        ?=
 SEEDS       ?=
