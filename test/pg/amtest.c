@@ -55,6 +55,10 @@ void sequence_row_applied(Relation rel, TupleTableSlot *slot)
 {
 }
 
+void ddl_build_row_applied(Relation rel)
+{
+}
+
 void ddl_apply(const char *data, Size len)
 {
 	if (ActiveSnapshotSet())
