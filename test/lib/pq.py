@@ -164,6 +164,7 @@ class Connection:
 		_exit_pipeline(self._conn)
 		if failure:
 			raise failure
+
 	def fileno(self):
 		"""The socket, for select."""
 		return _socket(self._conn)
