@@ -557,6 +557,7 @@ def what_mixes_kinds_is_refused(c):
 					"CREATE POLICY bad ON di USING (EXISTS (SELECT 1 FROM lo))", "TRUNCATE lo, di", "DROP TABLE lo, di",
 					"ALTER TABLE lo SET ACCESS METHOD nodedb", "ALTER TABLE di SET ACCESS METHOD heap", "ALTER TABLE di SET UNLOGGED",
 					"CREATE UNIQUE INDEX CONCURRENTLY ON di (id)",
+					"ALTER SEQUENCE sq SET UNLOGGED", "CREATE UNLOGGED SEQUENCE usq; ALTER SEQUENCE usq SET LOGGED",
 					"CREATE TABLE bad PARTITION OF part FOR VALUES IN ('z') USING heap", "ALTER TABLE part ATTACH PARTITION lo FOR VALUES IN ('z')",
 					"SET nodedb.replicate_ddl = off; CREATE UNIQUE INDEX ON di ((id + 1))",
 					"SET nodedb.replicate_ddl = off; ALTER TABLE di ADD COLUMN a int", "SET nodedb.replicate_ddl = off; DROP TABLE di",

@@ -351,7 +351,8 @@ classify_sequence(DdlCommand *c)
 static bool
 is_temporary_type(TypeName *name)
 {
-	Oid			type = name == NULL ? InvalidOid : LookupTypeNameOid(NULL, name, true);
+	/* %TYPE is told to the client by a NOTICE, once is enough */
+	Oid			type = name == NULL || name->pct_type ? InvalidOid : LookupTypeNameOid(NULL, name, true);
 	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
 	bool		temporary;
 

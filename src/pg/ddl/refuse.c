@@ -69,8 +69,8 @@ ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid)
 
 	if (!HeapTupleIsValid(tuple))
 		return;
-	/* temporary and unlogged ones too: they must not become distributed by a local command */
-	ours = ((Form_pg_class) GETSTRUCT(tuple))->relam == nodedb_am_oid();
+	/* temporary and unlogged ones too, and sequences: they must not become distributed by a local command */
+	ours = ((Form_pg_class) GETSTRUCT(tuple))->relam == nodedb_am_oid() || ((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_SEQUENCE;
 	ReleaseSysCache(tuple);
 	foreach(lc, stmt->cmds)
 	{
