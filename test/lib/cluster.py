@@ -148,8 +148,9 @@ class Network:
 class Server:
 	"""One PostgreSQL server: its files and its processes."""
 
-	def __init__(self, directory, number, host, port, listen, namespace=None):
+	def __init__(self, directory, number, host, port, listen, namespace=None, database=DATABASE):
 		self.dir = os.path.join(directory, "node%d" % number)
+		self.database = database					# the replicated one
 		self.number, self.host, self.port, self.listen, self.namespace = number, host, port, listen, namespace
 		self.data = os.path.join(self.dir, "data")
 		self.log = os.path.join(self.dir, "log")
@@ -165,7 +166,7 @@ class Server:
 	def configure(self, conf):
 		"""Append to postgresql.conf."""
 		with open(os.path.join(self.data, "postgresql.conf"), "a") as out:
-			out.write(conf.format(host=self.host, port=self.port, listen=self.listen, dir=self.dir, database=DATABASE) + "\n")
+			out.write(conf.format(host=self.host, port=self.port, listen=self.listen, dir=self.dir, database=self.database) + "\n")
 
 	def allow(self, network):
 		"""Let a network in without a password."""
@@ -249,10 +250,10 @@ class Server:
 		if process:
 			process.wait(60)
 
-	def dsn(self, database=DATABASE):
+	def dsn(self, database=None):
 		# with namespaces the socket, for it is reached whatever the network does
 		host = self.dir if self.namespace else "127.0.0.1"
-		return "host=%s port=%d dbname=%s user=%s" % (host, self.port, database, USER)
+		return "host=%s port=%d dbname=%s user=%s" % (host, self.port, database or self.database, USER)
 
 
 def first_number(path):
@@ -281,15 +282,18 @@ def alive(pid):
 
 
 class Cluster:
-	"""nodes: how many; port: the first of the clients' ports (free ones are taken without); conf: lines of postgresql.conf for every node."""
+	"""
+	nodes: how many; port: the first of the clients' ports (free ones are taken without); conf: lines of postgresql.conf for every node;
+	database: the name of the replicated one
+	"""
 
-	def __init__(self, nodes=3, directory=None, port=None, conf=(), netns=False, init_options=""):
+	def __init__(self, nodes=3, directory=None, port=None, conf=(), netns=False, init_options="", database=DATABASE):
 		self.dir = os.path.abspath(directory or tempfile.mkdtemp(prefix="nodedb-"))
 		if os.path.exists(os.path.join(self.dir, "cluster.json")):
 			raise RuntimeError("there is a cluster in %s already: end it first" % self.dir)
 		os.makedirs(self.dir, exist_ok=True)
 		os.chmod(self.dir, 0o755)
-		self.port, self.conf, self.init_options = port, list(conf), init_options
+		self.port, self.conf, self.init_options, self.database = port, list(conf), init_options, database
 		self.count, self.token, self.servers = nodes, None, {}
 		self.network = None
 		if netns:
@@ -308,8 +312,9 @@ class Cluster:
 		except OSError:
 			raise RuntimeError("there is no cluster in %s" % self.dir) from None
 		self.port, self.conf, self.token, self.init_options = state["port"], state["conf"], state["token"], state["init_options"]
+		self.database = state["database"]
 		self.network = Network(state["network"]) if state["network"] is not None else None
-		self.servers = {node[0]: Server(self.dir, *node) for node in state["nodes"]}
+		self.servers = {node[0]: Server(self.dir, *node, database=self.database) for node in state["nodes"]}
 		self.count = len(self.servers)
 		return self
 
@@ -317,6 +322,7 @@ class Cluster:
 		nodes = [[s.number, s.host, s.port, s.listen, s.namespace] for s in self.servers.values()]
 		with open(os.path.join(self.dir, "cluster.json"), "w") as out:
 			json.dump({"port": self.port, "conf": self.conf, "token": self.token, "init_options": self.init_options, "nodes": nodes,
+					   "database": self.database,
 					   "network": self.network.tag if self.network else None}, out)
 
 	def __enter__(self):
@@ -355,14 +361,14 @@ class Cluster:
 		else:
 			host, namespace = "127.0.0.1", None
 			port, listen = free_ports(2)
-		server = self.servers[i] = Server(self.dir, i, host, port, listen, namespace)
+		server = self.servers[i] = Server(self.dir, i, host, port, listen, namespace, self.database)
 		self._save()
 		server.initdb(CONF + NODEDB_CONF + "\n".join(self.conf))
 		if self.network:
 			server.allow(self.network.address(0) + "/24")
 		server.start()
 		with pq.Connection(server.dsn("postgres")) as connection:
-			connection.execute("CREATE DATABASE %s" % DATABASE)
+			connection.execute("CREATE DATABASE %s" % self.database)
 		with self.connect(i) as connection:
 			connection.execute("CREATE EXTENSION nodedb")
 		return i
