@@ -28,8 +28,8 @@ wait_turn_passed(uint64 ticket)
 			(pg_atomic_read_u32(&t->owner) != TICKET_LOCAL ||
 			 slot_state(pg_atomic_read_u64(&nodedb_slots[t->slot].word)) != SLOT_GRANTED))
 			break;
-		if (ConditionVariableTimedSleep(&nodedb_shared->applied_cv, 10, PG_WAIT_EXTENSION))
-			break;
+		/* The ticket's owner may change without a word: look again. */
+		(void) ConditionVariableTimedSleep(&nodedb_shared->applied_cv, 10, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
 }
