@@ -118,7 +118,7 @@ $(B)/nodedb_logdump: $(call objects,obj,$(wildcard src/tools/logdump*.c)) $(B)/o
 PROGRAMS_BUILT := $(B)/nodedb_logdump
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
-.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-pg test-long test-build sim mutants explore explore-mutants bench bench-contention bench-core fuzz fuzz-merge coverage format lint clean-build
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-pg test-long test-build sim mutants explore explore-mutants spin bench bench-contention bench-core fuzz fuzz-merge coverage format lint clean-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -137,6 +137,7 @@ help:
 	@echo "make mutants     every planted bug must be caught by the simulator"
 	@echo "make explore     every interleaving of a small Raft group, EXPLORE_SECONDS (120) for each bound; BOUND='x terms=2 ...' one of your own"
 	@echo "make explore-mutants   the planted bugs of the Raft core that this finds"
+	@echo "make spin        the model of the hand-over between backends, raft worker and applier (installs spin)"
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
 	@echo "make bench-contention  how often statements lose conflicts, against how hot the rows are"
 	@echo "make bench-core  the core alone"
@@ -307,6 +308,10 @@ explore: $(EXPLORE_BIN)
 
 explore-mutants: $(EXPLORE_BIN)
 	test/explore/mutants.sh
+
+spin:
+	@test/deps spin
+	test/spin/run.sh
 
 bench:
 	@test/bench/run.py $(BENCH_ARGS)

@@ -2,7 +2,7 @@
  * guard.c: the background worker that keeps the applier free and follows durability. It has shared memory only, no database.
  *
  * Kick-out (DESIGN.md, section 5, rule 8): while the applier waits for a lock, whoever holds it is looked at every few milliseconds:
- *   holder of an earlier ticket            left alone: it commits in its turn
+ *   holder of an earlier ticket            left alone: it commits in its turn; demoted when a ticket still earlier was handed over to the applier
  *   certified, with a later ticket         demoted at once, and logged: a gap in "certified entries never block each other"
  *   proposed, no verdict yet               given DEMOTE_MS (its verdict is most likely an abort for this very conflict), then demoted
  *   not proposed, has touched a distributed table   doomed: 40001; told again until the lock is gone; after TERMINATE_MS its connection is ended
@@ -75,6 +75,20 @@ note_table(NodedbSlot *slot)
 	SpinLockRelease(&nodedb_shared->applying_lock);
 }
 
+/*
+ * Was a ticket before the applier's handed over to it? Then it has to come first, but the applier waits for a lock of somebody whose ticket lies between,
+ * who waits for the turnstile: nobody but us can end that (test/spin, BUG_ORPHAN_WAITS).
+ */
+static bool
+orphan_at_turn(void)
+{
+	NodedbShared *s = nodedb_shared;
+	uint64		turn = pg_atomic_read_u64(&s->turn);
+
+	return turn < pg_atomic_read_u64(&s->applier_ticket) && turn < pg_atomic_read_u64(&s->tickets_end) &&
+		pg_atomic_read_u32(&nodedb_tickets[turn % TICKETS].owner) == TICKET_APPLIER;
+}
+
 static void
 kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 {
@@ -98,15 +112,19 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	{
 		if (slot->ticket < pg_atomic_read_u64(&nodedb_shared->turn) + 1)
 			return;
-		if (slot->demoted_request != word >> 8 && slot->ticket > pg_atomic_read_u64(&nodedb_shared->applier_ticket))
+		if (slot->demoted_request != word >> 8 &&
+			(slot->ticket > pg_atomic_read_u64(&nodedb_shared->applier_ticket) || orphan_at_turn()))
 		{
+			bool		later = slot->ticket > pg_atomic_read_u64(&nodedb_shared->applier_ticket);
+
 			slot->demoted_request = word >> 8;
 			pg_atomic_fetch_add_u64(&nodedb_shared->demoted, 1);
-			ereport(LOG,
-					(errmsg("nodedb: process %d, certified with ticket " UINT64_FORMAT ", blocks ticket " UINT64_FORMAT " and is demoted",
-							pid, slot->ticket, pg_atomic_read_u64(&nodedb_shared->turn)),
-					 errdetail("Certified transactions should never block each other; this one held a lock that is no certification key."),
-					 errhint("Please report this.")));
+			if (later)
+				ereport(LOG,
+						(errmsg("nodedb: process %d, certified with ticket " UINT64_FORMAT ", blocks ticket " UINT64_FORMAT " and is demoted",
+								pid, slot->ticket, pg_atomic_read_u64(&nodedb_shared->turn)),
+						 errdetail("Certified transactions should never block each other; this one held a lock that is no certification key."),
+						 errhint("Please report this.")));
 			SetLatch(&proc->procLatch);
 		}
 		return;
