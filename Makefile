@@ -129,7 +129,7 @@ help:
 	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
 	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace explore sim mutants fuzz pg isolation cluster"
-	@echo "make test-pg     PostgreSQL's own regression and isolation suites on nodedb, compared with heap"
+	@echo "make test-pg     PostgreSQL's own regression suite on nodedb, compared with heap"
 	@echo "make test-long   twenty kills in a row under load, 100,000 transactions while a node is away"
 	@echo "make workload    random transactions on three nodes with kills for SECONDS (60); SEED=n for one choice"
 	@echo "make sim         simulated clusters on all cores for SIM_SECONDS (60); SEEDS=a..b these"

@@ -48,7 +48,9 @@ def built_on_every_node(c):
 		name = "t_by_%d" % i
 		c.execute(i, "CREATE INDEX CONCURRENTLY %s ON t (a, (lower(b))) WHERE a > %d" % (name, n))
 		valid_everywhere(c, name)
-	c.execute(2, "CREATE INDEX CONCURRENTLY ON t (b)")
+	with c.connect(2) as two:
+		two.execute("CREATE INDEX CONCURRENTLY ON t (b)")
+		equal(two.notices, [])
 	valid_everywhere(c, "t_b_idx")
 	used(c, "t_b_idx", "SELECT * FROM t WHERE b = 'b77'")
 	c.execute(3, "CREATE INDEX CONCURRENTLY IF NOT EXISTS t_b_idx ON t (b)")

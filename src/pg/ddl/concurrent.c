@@ -323,6 +323,7 @@ adopt(Build *b)
 	const char *prefix = "CREATE INDEX ";
 	Oid			index;
 	char	   *definition;
+	int			level;
 
 	begin();
 	index = index_here(b);
@@ -334,7 +335,14 @@ adopt(Build *b)
 	if (strncmp(definition, prefix, strlen(prefix)) != 0)
 		elog(ERROR, "nodedb: unexpected definition of an index: %s", definition);
 	session_internal(remove_rows, b);
+	/* that it is there already is no news to the client */
+	level = NewGUCNestLevel();
+	(void) set_config_option("client_min_messages", "warning", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	run_through_the_log(psprintf("CREATE INDEX IF NOT EXISTS %s", definition + strlen(prefix)));
+	AtEOXact_GUC(true, level);
+	/* as PostgreSQL's own leaves it: the portal has no snapshot to pop any more */
+	if (ActiveSnapshotSet())
+		PopActiveSnapshot();
 }
 
 void
