@@ -42,7 +42,7 @@ UNION ALL SELECT 'rule', ev_class::regclass || ' ' || rulename, concat_ws(' ', p
 UNION ALL SELECT 'policy', polrelid::regclass || ' ' || polname, concat_ws(' ', polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid),
 	pg_get_expr(polwithcheck, polrelid)) FROM rel JOIN pg_policy p ON polrelid = rel.oid
 UNION ALL SELECT 'inherits', inhrelid::regclass || ' ' || inhparent::regclass, inhseqno::text FROM rel JOIN pg_inherits i ON inhrelid = rel.oid
-UNION ALL SELECT 'statistics', s.oid::regclass::text || s.stxname, pg_get_statisticsobjdef(s.oid) FROM rel JOIN pg_statistic_ext s ON stxrelid = rel.oid
+UNION ALL SELECT 'statistics', s.stxnamespace::regnamespace || '.' || s.stxname, pg_get_statisticsobjdef(s.oid) FROM rel JOIN pg_statistic_ext s ON stxrelid = rel.oid
 UNION ALL SELECT 'sequence', seqrelid::regclass::text, concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle)
 	FROM rel JOIN pg_sequence s ON seqrelid = rel.oid
 UNION ALL SELECT 'type', format_type(t.oid, NULL), concat_ws(' ', typtype, typcategory, typowner::regrole, typnotnull, typdefault, typacl,
