@@ -218,7 +218,5 @@ void		node_set_scrub_rate(Node *n, uint64_t bytes_per_s);	/* NodeConfig.scrub_by
 uint64_t	node_certifier_checksum(const Node *n, NdGroupId group);
 /* For tests and the simulator: the core of a group, to look at (raft_check(), raft_configuration()), never to change. NULL: no such group. */
 const Raft *node_raft(const Node *n, NdGroupId group);
-/* The group's Raft, to look at only (raft_check(), raft_status()): for tests and the simulator. NULL: no such group. */
-const Raft *node_raft(const Node *n, NdGroupId group);
 
 #endif

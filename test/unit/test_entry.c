@@ -99,6 +99,11 @@ static void reads(void **state)
 		assert_int_equal(entry_decode(copy, len, &h), len < sizeof(golden_reads) ? ND_INVALID : ND_OK);
 		free(copy);
 	}
+	/* 28 bytes tell whose entry it is */
+	assert_int_equal(entry_peek(golden_reads, 27, &h), ND_INVALID);
+	assert_int_equal(entry_peek(golden_reads, 28, &h), ND_OK);
+	assert_int_equal(txnid_compare(h.txn, (TxnId) {2, 3, 4}), 0);
+	assert_int_equal(h.base, 5);
 	assert_int_equal(entry_decode(golden_reads, sizeof(golden_reads), &h), ND_OK);
 	assert_int_equal(h.read_base, 4);
 	assert_int_equal(h.n_reads, 2);

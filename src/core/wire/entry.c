@@ -136,29 +136,49 @@ static bool take_keys(NdReader *r, uint32_t *n, const uint8_t **keys)
 	return true;
 }
 
+/* What stands before the keys. */
+static NdStatus take_head(NdReader *r, uint8_t *format, EntryHeader *out)
+{
+	uint8_t		kind;
+
+	*format = nd_read_u8(r);
+	if (r->failed || *format == 0)
+		return ND_INVALID;
+	if (*format > ENTRY_FORMAT)
+		return ND_VERSION;
+	kind = nd_read_u8(r);
+	out->flags = nd_read_u16(r);
+	out->txn.node = nd_read_u32(r);
+	out->txn.incarnation = nd_read_u32(r);
+	out->txn.counter = nd_read_u64(r);
+	out->base = nd_read_u64(r);
+	if (r->failed || kind < ENTRY_TXN || kind > ENTRY_CANCEL || out->txn.node == 0 || out->txn.counter == 0)
+		return ND_INVALID;
+	out->kind = (EntryKind) kind;
+	return ND_OK;
+}
+
+NdStatus entry_peek(const void *data, size_t len, EntryHeader *out)
+{
+	NdReader	r;
+	uint8_t		format;
+
+	nd_reader_init(&r, data, len);
+	return take_head(&r, &format, out);
+}
+
 NdStatus entry_decode(const void *data, size_t len, EntryHeader *out)
 {
 	NdReader	r;
 	uint8_t		format;
-	uint8_t		kind;
+	NdStatus	status;
 	uint64_t	n;
 	uint64_t	index = 0;
 
 	nd_reader_init(&r, data, len);
-	format = nd_read_u8(&r);
-	if (r.failed || format == 0)
-		return ND_INVALID;
-	if (format > ENTRY_FORMAT)
-		return ND_VERSION;
-	kind = nd_read_u8(&r);
-	out->flags = nd_read_u16(&r);
-	out->txn.node = nd_read_u32(&r);
-	out->txn.incarnation = nd_read_u32(&r);
-	out->txn.counter = nd_read_u64(&r);
-	out->base = nd_read_u64(&r);
-	if (r.failed || kind < ENTRY_TXN || kind > ENTRY_CANCEL || out->txn.node == 0 || out->txn.counter == 0)
-		return ND_INVALID;
-	out->kind = (EntryKind) kind;
+	status = take_head(&r, &format, out);
+	if (status != ND_OK)
+		return status;
 	if (!take_keys(&r, &out->n_keys, &out->keys))
 		return ND_INVALID;
 	out->read_base = 0;

@@ -91,6 +91,8 @@ NdStatus	entry_encode_header(NdBuf *out, EntryKind kind, uint16_t flags, TxnId t
 /* The same for a TXN with reads; none when n_reads is 0. ND_INVALID also for a read base above base. */
 NdStatus	entry_encode_txn(NdBuf *out, uint16_t flags, TxnId txn, uint64_t base, EntryKey *keys, uint32_t n_keys,
 							 uint64_t read_base, EntryKey *reads, uint32_t n_reads, const uint64_t *chunks, uint32_t n_chunks);
+/* Kind, flags, id and base alone, without a look at what follows: however many keys there are. ND_INVALID, ND_VERSION. */
+NdStatus	entry_peek(const void *data, size_t len, EntryHeader *out);
 /* Fully validates keys and chunks. ND_INVALID, ND_VERSION (newer format). Points into data. */
 NdStatus	entry_decode(const void *data, size_t len, EntryHeader *out);
 EntryKey	entry_key(const EntryHeader *h, uint32_t i);

@@ -182,7 +182,8 @@ take(uint32 number)
 		nd_blob_unref(blob);
 		return;
 	}
-	if (blob == NULL || entry_decode(blob->data, blob->len, &header) != ND_OK)
+	/* node_propose() looks at the rest */
+	if (blob == NULL || entry_peek(blob->data, blob->len, &header) != ND_OK)
 	{
 		nd_blob_unref(blob);
 		answer_failed(number, request, ND_NOMEM, false);
