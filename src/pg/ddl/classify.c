@@ -23,6 +23,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -141,27 +142,48 @@ add_tables_of(DdlCommand *c, Oid schema)
 	table_close(catalog, AccessShareLock);
 }
 
-/* Distributed tables with a column of this type: changing it checks or rewrites them. */
-static void
-add_tables_with(DdlCommand *c, Oid type)
+/* The objects that depend on this one in that way (0: in any), as ObjectAddress *. */
+static List *
+dependents(Oid classid, Oid objid, char deptype)
 {
+	List	   *found = NIL;
 	Relation	catalog = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(type));
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(classid));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(objid));
 	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+		ObjectAddress *object;
 
-		if (form->classid == RelationRelationId && nodedb_relid_is_distributed(form->objid))
-			c->relations = list_append_unique_oid(c->relations, form->objid);
+		if (deptype != 0 && form->deptype != deptype)
+			continue;
+		object = palloc(sizeof(ObjectAddress));
+		ObjectAddressSet(*object, form->classid, form->objid);
+		found = lappend(found, object);
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* Distributed tables with a column of this type: changing it checks or rewrites them. */
+static void
+add_tables_with(DdlCommand *c, Oid type)
+{
+	ListCell   *lc;
+
+	foreach(lc, dependents(TypeRelationId, type, 0))
+	{
+		ObjectAddress *object = lfirst(lc);
+
+		if (object->classId == RelationRelationId && nodedb_relid_is_distributed(object->objectId))
+			c->relations = list_append_unique_oid(c->relations, object->objectId);
+	}
 }
 
 static void
@@ -581,7 +603,7 @@ add_tables_of_extension(DdlCommand *c, Oid extension)
 {
 	ListCell   *lc;
 
-	foreach(lc, ddl_extension_members(extension))
+	foreach(lc, dependents(ExtensionRelationId, extension, DEPENDENCY_EXTENSION))
 	{
 		ObjectAddress *member = lfirst(lc);
 

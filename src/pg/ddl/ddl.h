@@ -18,6 +18,6 @@ extern void ddl_build_row_applied(Relation rel);
 extern bool ddl_builds_changed(void);
 extern bool ddl_start_builder(void);
 /* Tell the other nodes which extensions are installed on this one; inside a transaction. A chore of the lease worker. */
-extern void ddl_publish_extensions(void);
+extern bool ddl_publish_extensions(void);	/* true: done */
 
 #endif

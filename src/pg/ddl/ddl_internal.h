@@ -60,7 +60,6 @@ extern DdlScope ddl_create_scope(RangeVar *rel, const char *access_method);
 
 /* ---- extension.c: CREATE and ALTER EXTENSION ---- */
 extern const char *ddl_extension_name(Node *stmt);
-extern List *ddl_extension_members(Oid extension);	/* ObjectAddress * */
 /* What travels: the version that this node takes, said by name; NULL: the command's own text. */
 extern char *ddl_extension_text(Node *stmt);
 /* Is it, and what it requires, installed on every node? ereports, naming the node that lacks it. */

@@ -15,18 +15,11 @@
 #include "session/session.h"
 #include "shmem.h"
 
-#include "access/genam.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type_d.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 
 bool
 ddl_is_extension(Node *stmt)
@@ -48,34 +41,6 @@ ddl_extension_name(Node *stmt)
 		default:
 			elog(ERROR, "nodedb: command %d names no extension", (int) nodeTag(stmt));
 	}
-}
-
-List *
-ddl_extension_members(Oid extension)
-{
-	List	   *members = NIL;
-	Relation	catalog = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(ExtensionRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
-	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-		ObjectAddress *member;
-
-		if (form->deptype != DEPENDENCY_EXTENSION)
-			continue;
-		member = palloc(sizeof(ObjectAddress));
-		ObjectAddressSet(*member, form->classid, form->objid);
-		members = lappend(members, member);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return members;
 }
 
 /* ---- the version ---- */
@@ -265,8 +230,9 @@ publish(void *arg)
 #undef MINE
 }
 
-void
+bool
 ddl_publish_extensions(void)
 {
 	session_internal(publish, NULL);
+	return true;
 }

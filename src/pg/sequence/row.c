@@ -9,19 +9,17 @@
  * 1. The row goes through the log like any other, so of two nodes that lease at once one gets 40001: shares never overlap.
  * 2. A lease also holds a key for the sequence's name, which every DROP, ALTER and RENAME of it conflicts with: a lease under a name that
  *    is no more, or belongs to another sequence meanwhile, does not commit.
- * 3. Everything here runs as the owner of the extension's tables with a pinned search_path, whoever calls nextval().
+ * 3. Everything here runs as session_internal_begin() says, whoever calls nextval().
  */
 #include "sequence_internal.h"
 
+#include "session/session.h"
 #include "tableam/writeset.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 Oid
@@ -33,41 +31,6 @@ row_table(void)
 }
 
 /* ---- SQL ---- */
-
-typedef struct Caller
-{
-	Oid			role;
-	int			security;
-	int			guc_level;
-} Caller;
-
-static void
-set(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
-static void
-begin(Caller *caller)
-{
-	GetUserIdAndSecContext(&caller->role, &caller->security);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, caller->security | SECURITY_LOCAL_USERID_CHANGE);
-	caller->guc_level = NewGUCNestLevel();
-	set("search_path", "pg_catalog");
-	set("row_security", "off");
-	/* What is read here is certified, or this transaction's own. */
-	set("nodedb.read_consistency", "local");
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "nodedb: SPI_connect failed");
-}
-
-static void
-end(const Caller *caller)
-{
-	SPI_finish();
-	AtEOXact_GUC(true, caller->guc_level);
-	SetUserIdAndSecContext(caller->role, caller->security);
-}
 
 static uint64
 run(const char *sql, int n, Oid *types, Datum *values)
@@ -157,7 +120,7 @@ raise_exhausted(const SequenceInfo *info)
 void
 row_lease(const SequenceInfo *info, uint64 wanted, Lease *lease)
 {
-	Caller		caller;
+	SessionInternal caller;
 	Row			row;
 	int128		first;
 	int128		room;
@@ -167,7 +130,7 @@ row_lease(const SequenceInfo *info, uint64 wanted, Lease *lease)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("sequence \"%s\" cannot be used on several nodes because it cycles", info->name),
 				 errhint("Use ALTER SEQUENCE ... NO CYCLE.")));
-	begin(&caller);
+	session_internal_begin(&caller);
 	read_row(info->schema, info->name, &row);
 	if (!row.exists)
 		read_local(info, &row.last, &row.called);
@@ -185,61 +148,61 @@ row_lease(const SequenceInfo *info, uint64 wanted, Lease *lease)
 	row.last = (int64) (first + (int128) (lease->left - 1) * info->increment);
 	row.called = true;
 	write_row(info, &row);
-	end(&caller);
+	session_internal_end(&caller);
 	staged_add(info->oid, lease);
 }
 
 void
 row_place(const SequenceInfo *info, int64 value, bool called)
 {
-	Caller		caller;
+	SessionInternal caller;
 	Row			row;
 
-	begin(&caller);
+	session_internal_begin(&caller);
 	read_row(info->schema, info->name, &row);
 	row.last = value;
 	row.called = called;
 	row.generation++;
 	write_row(info, &row);
-	end(&caller);
+	session_internal_end(&caller);
 	staged_add(info->oid, NULL);
 }
 
 void
 row_local_position(const SequenceInfo *info, int64 *value, bool *called)
 {
-	Caller		caller;
+	SessionInternal caller;
 
-	begin(&caller);
+	session_internal_begin(&caller);
 	read_local(info, value, called);
-	end(&caller);
+	session_internal_end(&caller);
 }
 
 void
 row_new_generation(const SequenceInfo *info)
 {
-	Caller		caller;
+	SessionInternal caller;
 	Row			row;
 
-	begin(&caller);
+	session_internal_begin(&caller);
 	read_row(info->schema, info->name, &row);
 	if (row.exists)
 	{
 		row.generation++;
 		write_row(info, &row);
 	}
-	end(&caller);
+	session_internal_end(&caller);
 	staged_add(info->oid, NULL);
 }
 
 bool
 row_adopt(const SequenceInfo *info)
 {
-	Caller		caller;
+	SessionInternal caller;
 	Row			row;
 	bool		adopted = false;
 
-	begin(&caller);
+	session_internal_begin(&caller);
 	read_row(info->schema, info->name, &row);
 	if (!row.exists)
 	{
@@ -250,45 +213,45 @@ row_adopt(const SequenceInfo *info)
 			adopted = true;
 		}
 	}
-	end(&caller);
+	session_internal_end(&caller);
 	return adopted;
 }
 
 void
 row_delete(const char *schema, const char *name)
 {
-	Caller		caller;
+	SessionInternal caller;
 	Datum		values[] = {CStringGetTextDatum(schema), CStringGetTextDatum(name)};
 
-	begin(&caller);
+	session_internal_begin(&caller);
 	(void) run("DELETE FROM nodedb.sequences WHERE schema = $1 AND name = $2", 2, row_types, values);
-	end(&caller);
+	session_internal_end(&caller);
 }
 
 void
 row_rename(const char *schema, const char *name, const char *new_schema, const char *new_name)
 {
-	Caller		caller;
+	SessionInternal caller;
 	static Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(schema), CStringGetTextDatum(name), CStringGetTextDatum(new_schema), CStringGetTextDatum(new_name)};
 
-	begin(&caller);
+	session_internal_begin(&caller);
 	/* A row of that name belongs to no sequence: this one could not have got the name otherwise. */
 	(void) run("DELETE FROM nodedb.sequences WHERE schema = $1 AND name = $2", 2, types, values + 2);
 	(void) run("UPDATE nodedb.sequences SET schema = $3, name = $4 WHERE schema = $1 AND name = $2", 4, types, values);
 	writeset_relation_lock_name(schema, name, AccessExclusiveLock);
 	writeset_relation_lock_name(new_schema, new_name, AccessExclusiveLock);
-	end(&caller);
+	session_internal_end(&caller);
 }
 
 void
 row_rename_schema(const char *schema, const char *new_schema)
 {
-	Caller		caller;
+	SessionInternal caller;
 	static Oid	types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(schema), CStringGetTextDatum(new_schema)};
 
-	begin(&caller);
+	session_internal_begin(&caller);
 	(void) run("DELETE FROM nodedb.sequences WHERE schema = $1", 1, types, values + 1);
 	(void) run("UPDATE nodedb.sequences SET schema = $2 WHERE schema = $1", 2, types, values);
 	/* Sequences without a row may get one by a lease on another node at this moment, under the old name. */
@@ -296,5 +259,5 @@ row_rename_schema(const char *schema, const char *new_schema)
 			   " WHERE n.nspname = $2 AND c.relkind = 'S' AND c.relpersistence = 'p'", 2, types, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		writeset_relation_lock_name(schema, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), AccessExclusiveLock);
-	end(&caller);
+	session_internal_end(&caller);
 }

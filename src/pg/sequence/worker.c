@@ -316,24 +316,24 @@ adopt_all(void *arg)
 
 /* ---- other chores ---- */
 
-static bool
-publish_extensions(void *arg)
-{
-	begin_transaction();
-	ddl_publish_extensions();
-	commit_transaction();
-	return true;
-}
+typedef bool (*Chore) (void);	/* in a transaction; false: not all is done, again soon */
 
 static bool
-start_builder(void *arg)
+in_transaction(void *arg)
 {
 	bool		done;
 
 	begin_transaction();
-	done = ddl_start_builder();
+	done = (*(Chore *) arg) ();
 	commit_transaction();
 	return done;
+}
+
+/* false: not all is done, or an error, which is logged. */
+static bool
+other_chore(Chore what, MemoryContext context)
+{
+	return chore(in_transaction, &what, context);
 }
 
 /* ---- life ---- */
@@ -418,16 +418,17 @@ nodedb_lease_worker_main(Datum arg)
 			worked |= !behind;
 			behind = !chore(follow_all, context, context);
 		}
-		if (ddl_builds_changed() || builds)
-			builds = !chore(start_builder, NULL, context);
+		builds |= ddl_builds_changed();
 		if (chores_due <= GetCurrentTimestamp())
 		{
 			pgstat_report_activity(STATE_RUNNING, "removing old idempotency keys, telling of extensions");
-			kept = chore(idempotency_prune, NULL, context);
-			kept &= chore(publish_extensions, NULL, context);
-			kept &= chore(start_builder, NULL, context);	/* of sessions that are gone */
+			kept = other_chore(idempotency_prune, context);
+			kept &= other_chore(ddl_publish_extensions, context);
+			builds = true;		/* their sessions may be gone */
 			chores_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kept ? IDLE_MS : CHORE_RETRY_MS);
 		}
+		if (builds)
+			builds = !other_chore(ddl_start_builder, context);
 		pgstat_report_activity(STATE_IDLE, NULL);
 
 		retry_ms = open > 0 ? Min(RETRY_LAST_MS, retry_ms * 2) : RETRY_FIRST_MS;

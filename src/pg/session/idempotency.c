@@ -24,7 +24,6 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #define PRUNE_ROWS "1000"
 
@@ -99,7 +98,7 @@ idempotency_forget(void)
 }
 
 bool
-idempotency_prune(void *arg)
+idempotency_prune(void)
 {
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(nodedb_idempotency_keep)};
@@ -107,9 +106,6 @@ idempotency_prune(void *arg)
 
 	if (nodedb_groups[1].status.raft.leader != nodedb_shared->self)
 		return true;
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT ||
 		SPI_execute_with_args("DELETE FROM nodedb.idempotency_keys WHERE (role, key) IN (SELECT role, key FROM nodedb.idempotency_keys"
 							  " WHERE began_at < now() - make_interval(mins => $1) ORDER BY began_at LIMIT " PRUNE_ROWS ")",
@@ -117,7 +113,5 @@ idempotency_prune(void *arg)
 		elog(ERROR, "nodedb: could not remove old idempotency keys");
 	all = SPI_processed < atoi(PRUNE_ROWS);
 	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
 	return all;
 }

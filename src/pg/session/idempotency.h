@@ -11,9 +11,9 @@ extern void idempotency_claim(void);
 /* A subtransaction was rolled back: what it had claimed is not. */
 extern void idempotency_forget(void);
 /*
- * Remove some keys that are older than nodedb.idempotency_keep, in a transaction of its own; true: all that there were. For a background worker, on the node
+ * Remove some keys that are older than nodedb.idempotency_keep, in a transaction; true: all that there were. For a background worker, on the node
  * that leads the data group.
  */
-extern bool idempotency_prune(void *arg);
+extern bool idempotency_prune(void);
 
 #endif

@@ -2,55 +2,51 @@
  * internal.c: queries of nodedb itself on its own tables, inside of a user's transaction.
  *
  * Invariants:
- * 1. They run as the owner of the extension's tables, under search_path pg_catalog: nothing that the user made is called with the owner's rights.
- * 2. They read what this node has applied, without waiting, and do not settle the snapshot of the transaction around them.
+ * 1. They run as the superuser that initdb made, under search_path pg_catalog: nothing that the user made is called with those rights.
+ * 2. They read what this node has applied, without waiting, and do not settle the snapshot of the transaction around them: what they decide by is
+ *    certified, or this transaction's own.
+ * 3. After an error the (sub)transaction's abort puts role and settings back.
  */
 #include "session.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_namespace.h"
+#include "catalog/pg_authid.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
-#include "utils/syscache.h"
 
-static Oid
-extension_owner(void)
+static void
+set(const char *name, const char *value)
 {
-	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(nodedb_schema_oid()));
-	Oid			owner;
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
 
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for schema %u", nodedb_schema_oid());
-	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-	ReleaseSysCache(tuple);
-	return owner;
+void
+session_internal_begin(SessionInternal *caller)
+{
+	GetUserIdAndSecContext(&caller->role, &caller->security);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, caller->security | SECURITY_LOCAL_USERID_CHANGE);
+	caller->guc_level = NewGUCNestLevel();
+	set("search_path", "pg_catalog");
+	set("row_security", "off");
+	set("nodedb.read_consistency", "local");
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "nodedb: SPI_connect failed");
+}
+
+void
+session_internal_end(const SessionInternal *caller)
+{
+	SPI_finish();
+	AtEOXact_GUC(true, caller->guc_level);
+	SetUserIdAndSecContext(caller->role, caller->security);
 }
 
 void
 session_internal(void (*run) (void *arg), void *arg)
 {
-	int			consistency = nodedb_read_consistency;
-	int			level = NewGUCNestLevel();
-	Oid			user;
-	int			context;
+	SessionInternal caller;
 
-	GetUserIdAndSecContext(&user, &context);
-	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	nodedb_read_consistency = READ_LOCAL;
-	SetUserIdAndSecContext(extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	PG_TRY();
-	{
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "nodedb: SPI_connect failed");
-		run(arg);
-		SPI_finish();
-	}
-	PG_FINALLY();
-	{
-		nodedb_read_consistency = consistency;
-		SetUserIdAndSecContext(user, context);
-	}
-	PG_END_TRY();
-	AtEOXact_GUC(true, level);	/* after an error the (sub)transaction's abort does it */
+	session_internal_begin(&caller);
+	run(arg);
+	session_internal_end(&caller);
 }

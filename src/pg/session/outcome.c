@@ -20,20 +20,11 @@
 PG_FUNCTION_INFO_V1(nodedb_transaction_id);
 PG_FUNCTION_INFO_V1(nodedb_transaction_status);
 
-static void
-check_node(void)
-{
-	if (nodedb_shared == NULL || !session_in_replicated_database() || pg_atomic_read_u32(&nodedb_shared->member_state) == MEMBER_NONE)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this is not the replicated database of a cluster's node")));
-}
-
 /* transaction_id() returns text */
 Datum
 nodedb_transaction_id(PG_FUNCTION_ARGS)
 {
-	check_node();
+	session_check_node();
 	PG_RETURN_TEXT_P(cstring_to_text(commit_transaction_id()));
 }
 
@@ -76,7 +67,7 @@ nodedb_transaction_status(PG_FUNCTION_ARGS)
 	TxnId		id;
 	Verdict		v;
 
-	check_node();
+	session_check_node();
 	if (!take_numbers(given, numbers, 4) || numbers[0] == 0 || numbers[0] > PG_UINT32_MAX || numbers[1] > PG_UINT32_MAX || numbers[2] == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -15,15 +15,6 @@
 PG_FUNCTION_INFO_V1(nodedb_session_token);
 PG_FUNCTION_INFO_V1(nodedb_use_session_token);
 
-static void
-check_node(void)
-{
-	if (nodedb_shared == NULL || !session_in_replicated_database() || pg_atomic_read_u32(&nodedb_shared->member_state) == MEMBER_NONE)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this is not the replicated database of a cluster's node")));
-}
-
 /*
  * A commit is visible a moment before the watermark moves, so a snapshot may show entries of tickets that are at the turnstile now. They are
  * certified: naming them too makes others wait a little longer at most.
@@ -56,7 +47,7 @@ nodedb_session_token(PG_FUNCTION_ARGS)
 	uint64	   *indexes;
 	uint32		n;
 
-	check_node();
+	session_check_node();
 	read_prepare();
 	n = read_groups();
 	indexes = palloc0(sizeof(uint64) * Max(n, 1));
@@ -102,7 +93,7 @@ nodedb_use_session_token(PG_FUNCTION_ARGS)
 	uint64	   *indexes;
 	uint32		n;
 
-	check_node();
+	session_check_node();
 	read_prepare();
 	n = read_groups();
 	indexes = palloc0(sizeof(uint64) * Max(n, 1));

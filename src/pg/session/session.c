@@ -62,6 +62,15 @@ session_in_replicated_database(void)
 	return database_is_ours;
 }
 
+void
+session_check_node(void)
+{
+	if (nodedb_shared == NULL || !session_in_replicated_database() || pg_atomic_read_u32(&nodedb_shared->member_state) == MEMBER_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this is not the replicated database of a cluster's node")));
+}
+
 static inline bool
 is_doomed(void)
 {

@@ -10,6 +10,8 @@
 extern void session_init(void);			/* _PG_init: transaction callbacks and hooks */
 /* Is this the replicated database? False outside of a transaction until it is known. */
 extern bool session_in_replicated_database(void);
+/* For functions that need a cluster: ereports unless this is the replicated database of a node. */
+extern void session_check_node(void);
 /*
  * Before the first change of a distributed table in a transaction, and cheaply before each later one: is this node a working member, is this the
  * replicated database, is the isolation level supported, has the transaction been kicked out? ereports if not.
@@ -30,9 +32,18 @@ extern void session_note_local_write(void);
 extern bool session_reserve(EntryKey *keys, uint32 n);
 
 /*
- * Run queries of nodedb's own, connected to SPI, with the rights of the extension's owner, reading what is applied here (internal.c). What the function
- * keeps beyond its end it allocates elsewhere.
+ * Run queries of nodedb's own, connected to SPI, with a superuser's rights, reading what is applied here (internal.c). What is kept beyond the end
+ * is allocated elsewhere.
  */
+typedef struct SessionInternal
+{
+	Oid			role;			/* of the caller */
+	int			security;
+	int			guc_level;
+} SessionInternal;
+
+extern void session_internal_begin(SessionInternal *caller);
+extern void session_internal_end(const SessionInternal *caller);
 extern void session_internal(void (*run) (void *arg), void *arg);
 
 /* The transaction block was rolled back under an idle client: for the utility hook, so that COMMIT fails instead of answering ROLLBACK. */
