@@ -380,6 +380,27 @@ def h3_certified_transactions_that_block_each_other(c):
 
 
 @test
+def h3_waiter_ahead_of_the_applier(c):
+	"""LOCK TABLE waits for a writer whose turn comes behind the applier's entry, and the applier waits behind LOCK TABLE: the one that waits has to go."""
+	key, other = row(c), row(c)
+	kicked = metric(c, 1, "nodedb_kicked_total")
+	with Session(c, 1, "SET nodedb.stop_at = 'before-propose'", "SET nodedb.commit_timeout = 60000") as writer, Session(c, 1) as locker:
+		writer.start("UPDATE scen SET n = 5 WHERE id = %d" % key)
+		stopped(c, 1, "before-propose", writer.pid)
+		locker.start("BEGIN; LOCK TABLE scen IN ACCESS EXCLUSIVE MODE")
+		poll("LOCK TABLE waits", lambda: local(c, 1, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1", locker.pid) == "Lock", SECONDS)
+		c.execute(2, "UPDATE scen SET n = 7 WHERE id = $1", other)
+		poll("the applier waits", lambda: applier_waits(c, 1), SECONDS)
+		release(c, 1, "before-propose")
+		equal(locker.end(), "40001")
+		equal(writer.end(), "ok")
+	equal(metric(c, 1, "nodedb_kicked_total"), kicked + 1)
+	all_well(c)
+	for i in c:
+		equal(c.value(i, "SELECT string_agg(n::text, ' ' ORDER BY id) FROM scen WHERE id IN ($1, $2)", key, other), "5 7", "node %d" % i)
+
+
+@test
 def h4_proposed_but_unresolved(c):
 	"""The proposer loses its majority while it holds a row that a committed entry needs: no hang when the network heals, and the truth is told."""
 	if not NETNS:

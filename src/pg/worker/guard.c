@@ -7,6 +7,8 @@
  *   proposed, no verdict yet               given DEMOTE_MS (its verdict is most likely an abort for this very conflict), then demoted
  *   not proposed, has touched a distributed table   doomed: 40001; told again until the lock is gone; after TERMINATE_MS its connection is ended
  *   only reads (blocks a schema change)    given READER_GRACE_MS, then the same
+ *   waits for the same lock, ahead in the queue, in a mode that the applier's must wait for   given READER_GRACE_MS, then the same: whom it waits for
+ *                                          may itself wait for its turn behind the applier, a ring that no deadlock check sees
  *   still there ALARM_MS after that        nothing can be done from here: the log says so every ALARM_MS, until somebody ends the process
  *
  * Durability: effects up to a watermark are durable once WAL is flushed up to a position taken after the watermark was read.
@@ -188,7 +190,17 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	(void) SendProcSignal(pid, PROCSIG_CATCHUP_INTERRUPT, proc->backendId);
 }
 
-/* Is the applier waiting for a lock, and whose? */
+/* Does pid stand in the queue ahead of the blocked process? */
+static bool
+waits_ahead(const BlockedProcsData *blocked, const BlockedProcData *b, int pid)
+{
+	for (int i = 0; i < b->num_waiters; i++)
+		if (blocked->waiter_pids[b->first_waiter + i] == pid)
+			return true;
+	return false;
+}
+
+/* Is the applier waiting for a lock, and whose, or behind whom? */
 static void
 free_applier(void)
 {
@@ -217,19 +229,21 @@ free_applier(void)
 		for (int j = 0; wanted != NULL && j < b->num_locks; j++)
 		{
 			LockInstanceData *l = &blocked->locks[b->first_lock + j];
-			PGPROC	   *holder;
-			bool		conflicts = false;
+			PGPROC	   *other;
+			bool		holds = false;
+			bool		ahead;
 
-			if (l->pid == b->pid || l->holdMask == 0)
+			if (l->pid == b->pid)
 				continue;
 			for (LOCKMODE m = 1; m <= MaxLockMode; m++)
 				if ((l->holdMask & LOCKBIT_ON(m)) && DoLockModesConflict(m, wanted->waitLockMode))
-					conflicts = true;
-			holder = conflicts ? BackendPidGetProc(l->pid) : NULL;
-			if (holder == NULL || holder->backendId == InvalidBackendId)
+					holds = true;
+			ahead = l->waitLockMode != NoLock && DoLockModesConflict(l->waitLockMode, wanted->waitLockMode) && waits_ahead(blocked, b, l->pid);
+			other = holds || ahead ? BackendPidGetProc(l->pid) : NULL;
+			if (other == NULL || other->backendId == InvalidBackendId)
 				continue;
-			kick(l->pid, holder->backendId, holder->databaseId,
-				 l->locktag.locktag_type != LOCKTAG_RELATION || (l->holdMask & ~(LOCKBIT_ON(AccessShareLock) | LOCKBIT_ON(RowShareLock))) != 0);
+			kick(l->pid, other->backendId, other->databaseId,
+				 holds && (l->locktag.locktag_type != LOCKTAG_RELATION || (l->holdMask & ~(LOCKBIT_ON(AccessShareLock) | LOCKBIT_ON(RowShareLock))) != 0));
 		}
 	}
 }

@@ -4,8 +4,9 @@ import os
 import random
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../t"))
-from harness import *  # noqa: E402
+from harness import *
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../workload"))
 import checks  # noqa: E402
 from workload import Workload  # noqa: E402
 
