@@ -337,8 +337,6 @@ static void put_raft_message(World *w, NdNodeId from, NdBuf *frame)
 	m.hint_term = near(w, s.term);
 	m.context = near(w, 1);
 	m.reject = pick(w, 4) == 0 && type >= 8;
-	if (m.type == RAFT_MSG_SNAPSHOT)
-		m.configuration = members(w, 1 + pick(w, 5));
 	if (m.type == RAFT_MSG_APPEND)
 	{
 		m.entries = entries;

@@ -33,7 +33,7 @@ static uint64_t odd_number(NdReader *c, uint64_t was)
 	}
 }
 
-/* One field changed; the frame's decoder would let it pass (wire.h): entries stay consecutive, only a SNAPSHOT has a configuration. */
+/* One field changed; the frame's decoder would let it pass (wire.h): entries stay consecutive. */
 static void change_field(NdReader *c, RaftMessage *m)
 {
 	uint64_t   *numbers[] = {&m->term, &m->index, &m->log_term, &m->commit, &m->hint_index, &m->hint_term, &m->context};
@@ -63,8 +63,6 @@ static void change_field(NdReader *c, RaftMessage *m)
 		m->entries[i].index = m->index + 1 + i;
 	if (m->type != RAFT_MSG_APPEND || m->index > UINT64_MAX - m->n_entries)
 		m->n_entries = 0;
-	if (m->type != RAFT_MSG_SNAPSHOT)
-		m->configuration = NULL;
 }
 
 static void lie(Run *r)

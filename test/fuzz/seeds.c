@@ -74,8 +74,6 @@ static void frames(NdBuf *buf)
 			m.entries = entries;
 			m.n_entries = 2;
 		}
-		if (type == RAFT_MSG_SNAPSHOT)
-			m.configuration = configuration(true);
 		wire_put_raft(buf, &m);
 		snprintf(name, sizeof(name), "raft%d", type);
 		put_buf("fuzz_wire", name, buf);

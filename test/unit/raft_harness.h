@@ -48,6 +48,7 @@ typedef struct HNode
 	bool		autoflush;
 	uint64_t	commit;
 	uint64_t	lives;
+	uint32_t	priority;		/* for the next h_start() */
 	bool		snapshot_needed[H_NODES];	/* by peer */
 	RaftReadState reads[64];
 	uint32_t	n_reads;
@@ -158,12 +159,6 @@ H_UNUSED RaftMessage h_copy_message(const RaftMessage *m)
 		c.entries = h_entries(m->entries, m->n_entries);
 		h_keep_entries(c.entries, c.n_entries);
 		h_keep(c.entries);
-	}
-	if (m->configuration != NULL)
-	{
-		c.configuration = h_alloc(sizeof(RaftConfiguration));
-		*c.configuration = *m->configuration;
-		h_keep(c.configuration);
 	}
 	return c;
 }
@@ -473,6 +468,7 @@ H_UNUSED NdStatus h_start(Harness *h, NdNodeId id)
 	NdStatus	status;
 
 	config.self = id;
+	config.priority = node->priority;
 	config.seed = h->config.seed * 1000 + id * 10 + node->lives++;
 	restore->hard = node->hard;
 	restore->first_index = node->first;

@@ -88,7 +88,7 @@ typedef enum RaftMessageType
 	RAFT_MSG_APPEND_REPLY,
 	RAFT_MSG_HEARTBEAT,			/* may be coalesced over groups by multiraft */
 	RAFT_MSG_HEARTBEAT_REPLY,
-	RAFT_MSG_SNAPSHOT,			/* only announces (index, term, configuration): the driver moves the data */
+	RAFT_MSG_SNAPSHOT,			/* only announces: the driver moves the data, and with it the configuration as of where the log will begin */
 	RAFT_MSG_SNAPSHOT_REPLY,
 	RAFT_MSG_TIMEOUT_NOW,		/* leader transfer: campaign at once */
 	RAFT_MSG_READ_INDEX,		/* follower -> leader */
@@ -111,7 +111,6 @@ typedef struct RaftMessage
 	bool		reject;
 	uint32_t	n_entries;		/* APPEND */
 	RaftEntry  *entries;
-	RaftConfiguration *configuration;	/* SNAPSHOT only */
 } RaftMessage;
 
 /* ---- the log as the driver keeps it ---- */

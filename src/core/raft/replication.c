@@ -225,13 +225,6 @@ static void send_snapshot(Raft *r, RaftPeer *p)
 	m.index = r->log.first - 1;
 	m.log_term = r->log.prev_term;
 	m.commit = r->commit;
-	m.configuration = nd_alloc(sizeof(RaftConfiguration));
-	if (m.configuration == NULL)
-	{
-		r->send_retry = true;
-		return;
-	}
-	raft_configuration_copy(m.configuration, r->config->index <= r->commit ? r->config : r->config_prev);
 	if (!raft__send(r, &m))
 	{
 		r->send_retry = true;

@@ -30,7 +30,6 @@ static void message_free(RaftMessage *m)
 	for (uint32_t i = 0; i < m->n_entries; i++)
 		nd_blob_unref(m->entries[i].payload);
 	nd_free(m->entries);
-	nd_free(m->configuration);
 }
 
 static void queue_clear(RaftQueue *q)

@@ -105,14 +105,12 @@ void wire_put_raft(NdBuf *buf, const RaftMessage *m)
 	Nodedb__Frame frame = NODEDB__FRAME__INIT;
 	Nodedb__RaftMsg msg = NODEDB__RAFT_MSG__INIT;
 	Nodedb__RaftMsg *msgs = &msg;
-	NdBuf		configuration;
 
 	if (m->type == RAFT_MSG_HEARTBEAT || m->type == RAFT_MSG_HEARTBEAT_REPLY)
 	{
 		put_beat(buf, m);
 		return;
 	}
-	nd_buf_init(&configuration);
 	msg.type = m->type;
 	msg.group = m->group;
 	msg.term = m->term;
@@ -123,13 +121,6 @@ void wire_put_raft(NdBuf *buf, const RaftMessage *m)
 	msg.hint_term = m->hint_term;
 	msg.context = m->context;
 	msg.reject = m->reject;
-	if (m->configuration != NULL)
-	{
-		if (raft_configuration_encode(m->configuration, &configuration) != ND_OK || configuration.failed)
-			buf->failed = true;
-		msg.configuration.data = configuration.data;
-		msg.configuration.len = configuration.len;
-	}
 	if (m->n_entries > 0 && !set_entries(&msg, m))
 		buf->failed = true;
 	frame.n_raft = 1;
@@ -138,7 +129,6 @@ void wire_put_raft(NdBuf *buf, const RaftMessage *m)
 		wire__pack(buf, &frame.base);
 	if (msg.entries != NULL)
 		nd_free(msg.entries[0]);
-	nd_buf_free(&configuration);
 }
 
 void wire_put_proposal(NdBuf *buf, const WireProposal *p)
@@ -241,12 +231,10 @@ static NdStatus check_raft(const Nodedb__RaftMsg *m)
 		return ND_INVALID;
 	if (m->n_entries > 0 && (m->type != RAFT_MSG_APPEND || m->index > UINT64_MAX - m->n_entries))
 		return ND_INVALID;
-	if (m->configuration.len > 0 && m->type != RAFT_MSG_SNAPSHOT)
-		return ND_INVALID;
 	for (size_t i = 0; i < m->n_entries; i++)
 		if (m->entries[i]->kind > RAFT_ENTRY_CONFIG || m->entries[i]->payload.len > UINT32_MAX)
 			return ND_INVALID;
-	return m->configuration.len > 0 ? wire__check_configuration(&m->configuration) : ND_OK;
+	return ND_OK;
 }
 
 static NdStatus check_frame(const Nodedb__Frame *f)
@@ -275,14 +263,7 @@ static NdStatus hand_raft(const Nodedb__RaftMsg *msg, NdNodeId from, NdNodeId to
 	};
 	NdStatus	status = ND_OK;
 
-	if (msg->configuration.len > 0)
-	{
-		m.configuration = nd_alloc(sizeof(*m.configuration));
-		if (m.configuration == NULL)
-			return ND_NOMEM;
-		status = raft_configuration_decode(msg->configuration.data, msg->configuration.len, m.configuration);
-	}
-	if (status == ND_OK && msg->n_entries > 0)
+	if (msg->n_entries > 0)
 	{
 		m.entries = nd_zalloc(msg->n_entries * sizeof(RaftEntry));
 		if (m.entries == NULL)
@@ -308,7 +289,6 @@ static NdStatus hand_raft(const Nodedb__RaftMsg *msg, NdNodeId from, NdNodeId to
 	for (uint32_t i = 0; i < m.n_entries; i++)
 		nd_blob_unref(m.entries[i].payload);
 	nd_free(m.entries);
-	nd_free(m.configuration);
 	return status;
 }
 
