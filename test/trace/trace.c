@@ -6,7 +6,8 @@
  *
  * A file holds comments (#), commands (> ...) and behind each command its output. One file is one test. Commands:
  *
- *     cluster N [election=10 heartbeat=1 append_bytes=1024 inflight=8 inflight_bytes=4096 frugal=0 seed=1]   nodes 1..N, voters of each other
+ *     cluster N [election=10 heartbeat=1 append_bytes=1024 inflight=8 inflight_bytes=4096 frugal=0 seed=1]
+ *                                                     nodes 1..N, voters of each other; prefer=I: node I has priority 9
  *     start I | crash I | campaign I | stand I        stand: as after a transfer when it knows a leader
  *     tick I N | run N                                run: ticks of all nodes, the network running
  *     pump | deliver A B | drop A B | double A B | reverse       0 is any node for drop
@@ -191,6 +192,8 @@ static void new_cluster(uint32_t n, char *options)
 			h->config.inflight_bytes_max = v;
 		else if (strncmp(o, "frugal=", 7) == 0)
 			h->config.frugal = v != 0;
+		else if (strncmp(o, "prefer=", 7) == 0 && v > 0 && v < H_NODES)
+			h->nodes[v].priority = 9;
 		else if (strncmp(o, "seed=", 5) == 0)
 			h->config.seed = v;
 		else

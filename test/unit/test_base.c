@@ -211,6 +211,29 @@ static void checksum_golden(void **state)
 	assert_true(nd_checksum("abc", 3, 0) != nd_checksum("abd", 3, 0));
 }
 
+static NdStatus new_checksum(void *arg)
+{
+	NdChecksum **c = arg;
+
+	*c = nd_checksum_new();
+	return *c != NULL ? ND_OK : ND_NOMEM;
+}
+
+static void checksum_without_memory(void **state)
+{
+	NdChecksum *c;
+	long		before = nomem_live();
+
+	(void) state;
+	assert_int_equal(nomem_call(new_checksum, NULL, &c), 2);
+	nd_checksum_begin(c, 1);
+	nd_checksum_add(c, "a", 1);
+	nd_checksum_add(c, "bc", 2);
+	assert_int_equal(nd_checksum_end(c), nd_checksum("abc", 3, 1));
+	nd_checksum_free(c);
+	assert_int_equal(nomem_live(), before);
+}
+
 static void every_status_has_text(void **state)
 {
 	(void) state;
@@ -231,6 +254,7 @@ int main(void)
 		cmocka_unit_test(blob_counts),
 		cmocka_unit_test(random_golden),
 		cmocka_unit_test(checksum_golden),
+		cmocka_unit_test(checksum_without_memory),
 		cmocka_unit_test(every_status_has_text),
 	};
 

@@ -723,29 +723,47 @@ static void checkpoint_damaged(void **state)
 	certifier_destroy(c);
 }
 
-/* An owner of no key cannot be: nothing makes one. */
-static void checkpoint_with_an_empty_owner(void **state)
+/* Owners that nothing makes: one of no key, two that do not ascend. */
+static void checkpoint_with_odd_owners(void **state)
 {
-	static const uint8_t owner[] = {1, 3, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+#define OWNER(counter, n_keys) 3, 0, 0, 0, 1, 0, 0, 0, counter, 0, 0, 0, 0, 0, 0, 0, 1, n_keys
+#define KEY(hash) hash, 0, 0, 0, 0, 0, 0, 0, KEY_ROW_UPDATE
+	static const uint8_t good[] = {2, OWNER(8, 1), KEY(4), OWNER(9, 1), KEY(5)};
+	static const uint8_t empty[] = {1, OWNER(9, 0)};
+	static const uint8_t falling[] = {2, OWNER(9, 1), KEY(4), OWNER(8, 1), KEY(5)};
+	static const uint8_t twice[] = {2, OWNER(9, 1), KEY(4), OWNER(9, 1), KEY(5)};
+	const struct
+	{
+		const uint8_t *bytes;
+		size_t		len;
+		NdStatus	status;
+	}			cases[] = {{good, sizeof(good), ND_OK}, {empty, sizeof(empty), ND_DAMAGED}, {falling, sizeof(falling), ND_DAMAGED},
+	{twice, sizeof(twice), ND_DAMAGED}};
 	Certifier  *c = create(SMALL);
 	Certifier  *restored;
 	NdBuf		buf;
-	NdBuf		with;
 	size_t		owners_at;
 
 	(void) state;
 	chunk(c, 1, ID(3, 1), 0);
 	nd_buf_init(&buf);
-	nd_buf_init(&with);
 	assert_int_equal(certifier_save(c, &buf), ND_OK);
 	owners_at = buf.len - 8 - 18 - 1;	/* before the checksum, the open chunk, the count of owners */
-	nd_buf_bytes(&with, buf.data, owners_at);
-	nd_buf_bytes(&with, owner, sizeof(owner));
-	nd_buf_bytes(&with, buf.data + owners_at + 1, buf.len - owners_at - 1);
-	seal(&with);
-	assert_int_equal(certifier_restore(with.data, with.len, &restored), ND_DAMAGED);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		NdBuf		with;
+
+		nd_buf_init(&with);
+		nd_buf_bytes(&with, buf.data, owners_at);
+		nd_buf_bytes(&with, cases[i].bytes, cases[i].len);
+		nd_buf_bytes(&with, buf.data + owners_at + 1, buf.len - owners_at - 1);
+		seal(&with);
+		assert_int_equal(certifier_restore(with.data, with.len, &restored), cases[i].status);
+		if (cases[i].status == ND_OK)
+			certifier_destroy(restored);
+		nd_buf_free(&with);
+	}
 	nd_buf_free(&buf);
-	nd_buf_free(&with);
 	certifier_destroy(c);
 }
 
@@ -836,7 +854,7 @@ int main(void)
 		cmocka_unit_test(last_commit),
 		cmocka_unit_test(checkpoint_golden),
 		cmocka_unit_test(checkpoint_damaged),
-		cmocka_unit_test(checkpoint_with_an_empty_owner),
+		cmocka_unit_test(checkpoint_with_odd_owners),
 		cmocka_unit_test(checkpoint_without_memory),
 	};
 

@@ -586,6 +586,7 @@ static void test_contradictory_restore(void **state)
 /* Between taking an update and being done with it no event is taken. */
 static void test_no_event_during_an_update(void **state)
 {
+	RaftMessage m = {.type = RAFT_MSG_VOTE, .group = h->config.group, .from = 2, .to = 1, .term = 9};
 	RaftUpdate	u;
 	uint64_t	index;
 	uint64_t	term;
@@ -599,13 +600,28 @@ static void test_no_event_during_an_update(void **state)
 	assert_true(raft_has_update(r));
 	assert_int_equal(raft_take_update(r, &u), ND_OK);
 	assert_true(u.hard_changed);
+	assert_false(raft_has_update(r));
 	assert_int_equal(raft_tick(r), ND_INVALID);
+	assert_int_equal(raft_step(r, &m), ND_INVALID);
 	assert_int_equal(raft_take_update(r, &u), ND_INVALID);
 	assert_int_equal(raft_propose(r, &none, 1, &index, &term), ND_INVALID);
+	assert_int_equal(raft_propose_configuration(r, raft_configuration(r), &index), ND_INVALID);
+	assert_int_equal(raft_read_index(r, 1), ND_INVALID);
+	assert_int_equal(raft_transfer(r, 1), ND_INVALID);
+	assert_int_equal(raft_campaign(r), ND_INVALID);
+	assert_int_equal(raft_peer_unreachable(r, 2), ND_INVALID);
+	assert_int_equal(raft_snapshot_sent(r, 2, 0), ND_INVALID);
+	assert_int_equal(raft_persisted(r, 1, 1), ND_INVALID);
+	assert_int_equal(raft_hard_persisted(r, u.hard_seq), ND_INVALID);
+	assert_int_equal(raft_compacted(r, 1), ND_INVALID);
+	assert_int_equal(raft_set_install(r, RAFT_INSTALL_NONE, 0, 0), ND_INVALID);
+	assert_int_equal(raft_snapshot_installed(r, 5, 1, raft_configuration(r)), ND_INVALID);
 	raft_update_done(r);
+	raft_update_done(r);		/* once more: nothing */
 	assert_int_equal(raft_hard_persisted(r, u.hard_seq + 1), ND_INVALID);
 	assert_int_equal(raft_hard_persisted(r, u.hard_seq), ND_OK);
 	assert_true(raft_is_leader(r));
+	assert_int_equal(raft_hard_persisted(r, u.hard_seq), ND_OK);	/* told twice */
 }
 
 /* A disk that does not finish a hard state: the answers to heartbeats, which never end, wait for it in bounded memory. */
@@ -691,6 +707,7 @@ static void test_frozen_says_so(void **state)
 	assert_int_equal(raft_persisted(r, 1, 1), ND_FROZEN);
 	assert_int_equal(raft_hard_persisted(r, 1), ND_FROZEN);
 	assert_int_equal(raft_compacted(r, 2), ND_FROZEN);
+	assert_int_equal(raft_set_install(r, RAFT_INSTALL_NONE, 0, 0), ND_FROZEN);
 	assert_int_equal(raft_snapshot_installed(r, 5, 1, c), ND_FROZEN);
 	assert_int_equal(raft_take_update(r, &u), ND_FROZEN);
 	h_free(h);

@@ -57,6 +57,8 @@
 	X(RAFT_READ_BEFORE_COMMIT, "a leader answers reads before it has committed in its own term") \
 	X(RAFT_READ_OLD_ROUND, "a leader answers reads by a round that began before the request") \
 	X(RAFT_READ_TRUST_ASKER, "a leader answers a follower's read at once though the two are no quorum") \
+	X(RAFT_READ_ANY_ANSWER, "a follower takes whatever answer comes for the oldest of its reads") \
+	X(RAFT_NO_PRIORITY, "a replica of high priority waits as long for its election as any other") \
 	X(RAFT_CAMPAIGN_INSTALLING, "a replica stands for election while a snapshot comes in") \
 	X(RAFT_CAMPAIGN_UNDURABLE, "a candidate names entries that are not durable on its disk") \
 	X(RAFT_TRANSFER_SECOND_VOTE, "a voter votes a second time in a term for the target of a transfer") \

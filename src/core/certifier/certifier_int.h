@@ -20,6 +20,9 @@
 #define CERTIFIER_INDEX_MAX (UINT64_MAX >> CERTIFIER_MODE_BITS)
 #define CERTIFIER_LIMIT_MIN 16
 
+/* Tables grow by one entry's keys, at most 2^32, above what memory holds already: no size of them overflows. */
+_Static_assert(sizeof(size_t) == 8, "sizes of tables are counted in 64 bits");
+
 /* ---- keys.c ---- */
 
 typedef struct KeySlot

@@ -28,8 +28,6 @@ uint64_t certifier__mix(uint64_t v)
 
 uint64_t certifier__table_cap(uint64_t n, uint64_t cap)
 {
-	if (n > UINT64_MAX / 64)
-		return 0;
 	if (cap == 0)
 		cap = 64;
 	while (n * 3 > cap * 2)
@@ -66,13 +64,9 @@ NdStatus certifier__keys_reserve(KeyTable *t, uint64_t more)
 {
 	KeyTable	grown = *t;
 
-	if (more > UINT64_MAX / 64)
-		return ND_NOMEM;
 	grown.cap = certifier__table_cap(t->used + more, t->cap);
 	if (grown.cap == t->cap)
 		return ND_OK;
-	if (grown.cap == 0 || grown.cap > SIZE_MAX / sizeof(KeySlot))
-		return ND_NOMEM;
 	grown.slots = nd_zalloc(grown.cap * sizeof(KeySlot));
 	if (grown.slots == NULL)
 		return ND_NOMEM;

@@ -100,8 +100,6 @@ static NdStatus slots_reserve(Reservations *r, uint64_t more)
 	grown.cap = certifier__table_cap(r->used + more, r->cap);
 	if (grown.cap == r->cap)
 		return ND_OK;
-	if (grown.cap == 0 || grown.cap > SIZE_MAX / sizeof(ReservedSlot))
-		return ND_NOMEM;
 	grown.slots = nd_zalloc(grown.cap * sizeof(ReservedSlot));
 	if (grown.slots == NULL)
 		return ND_NOMEM;
@@ -125,8 +123,6 @@ NdStatus certifier__reservations_reserve(Reservations *r, TxnId txn, uint64_t mo
 	EntryKey   *keys;
 	uint64_t	at;
 
-	if (more > UINT64_MAX / 64 || want > SIZE_MAX / 64)
-		return ND_NOMEM;
 	if (slots_reserve(r, more) != ND_OK)
 		return ND_NOMEM;
 	if (owner != NULL)

@@ -95,8 +95,6 @@ static NdStatus key_rings_reserve(Window *w, uint64_t more)
 
 	if (want <= w->keys_cap)
 		return ND_OK;
-	if (want > SIZE_MAX / 64)
-		return ND_NOMEM;
 	while (cap < want)
 		cap *= 2;
 	hashes = nd_alloc(cap * sizeof(uint64_t));

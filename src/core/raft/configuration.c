@@ -176,8 +176,6 @@ static void rebuild_peers(Raft *r)
 	}
 	while (o < n_old)
 		raft__peer_clear(&old[o++]);
-	if (r->transferee != 0 && (raft__peer(r, r->transferee) == NULL || !raft__peer(r, r->transferee)->in_new))
-		r->transferee = 0;
 }
 
 bool raft__members_reserve(Raft *r, uint32_t n)

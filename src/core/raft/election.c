@@ -21,7 +21,7 @@
 
 void raft__reset_timeout(Raft *r)
 {
-	uint64_t	spread = raft__max(1, r->cfg.election_ticks / (1 + (uint64_t) r->cfg.priority));
+	uint64_t	spread = raft__max(1, r->cfg.election_ticks / (1 + (uint64_t) (MUTANT(RAFT_NO_PRIORITY) ? 0 : r->cfg.priority)));
 
 	r->election_elapsed = 0;
 	r->election_timeout = r->cfg.election_ticks + (uint32_t) nd_random_below(&r->random, spread);

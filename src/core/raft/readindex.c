@@ -69,16 +69,15 @@ static void choose_peers(Raft *r)
 {
 	for (uint32_t i = 0; i < r->n_peers; i++)
 		r->peers[i].in_round = false;
-	while (raft__quorum_value(r, 1, get_in_round) == 0)
+	for (uint32_t n = 0; n < r->n_peers && raft__quorum_value(r, 1, get_in_round) == 0; n++)
 	{
 		RaftPeer   *best = NULL;
 
 		for (uint32_t i = 0; i < r->n_peers; i++)
 			if (r->peers[i].voter && !r->peers[i].in_round && (best == NULL || r->peers[i].acked_round > best->acked_round))
 				best = &r->peers[i];
-		if (best == NULL)
-			return;
-		best->in_round = true;
+		if (best != NULL)
+			best->in_round = true;
 	}
 }
 
@@ -220,7 +219,7 @@ void raft__handle_read_index_reply(Raft *r, const RaftMessage *m)
 	if (r->state != RAFT_FOLLOWER || m->from != r->leader)
 		return;
 	for (uint32_t i = 0; i < r->n_reads; i++)
-		if (r->reads[i].context == m->context)
+		if (r->reads[i].context == m->context || MUTANT(RAFT_READ_ANY_ANSWER))
 		{
 			r->reads[i].index = m->commit;
 			answer(r, &r->reads[i], m->reject);

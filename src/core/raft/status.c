@@ -100,6 +100,8 @@ static const char *check_peers(const Raft *r)
 			continue;
 		if (p->match >= p->next || p->next > r->log.last + 1)
 			return "a peer's progress lies outside of the log";
+		if (p->node == r->transferee && !p->in_new)
+			return "a transfer to a replica that is no voter";
 		if (p->acked_round > r->round)
 			return "a peer answered a round that never began";
 		if (p->inflight_n > r->cfg.inflight_max)
