@@ -32,6 +32,7 @@ _PG_init(void)
 	nodedb_guc_init();
 	nodedb_shmem_init();
 	session_init();
+	start_init();
 	sequence_init();
 	ddl_init();
 

@@ -95,6 +95,7 @@ shmem_startup(void)
 		pg_atomic_init_u32(&s->member_state, first_state());
 		pg_atomic_init_u64(&s->next_counter, 1);
 		pg_atomic_init_u32(&s->n_groups, 0);
+		pg_atomic_init_u32(&s->caught_up, 0);
 		pg_atomic_init_u32(&s->queue_head, 0);
 		pg_atomic_init_u64(&s->turn, 1);
 		pg_atomic_init_u64(&s->tickets_end, 1);

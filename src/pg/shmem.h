@@ -125,6 +125,7 @@ typedef struct NodedbGroup
 	uint64		last_ticket;	/* raft worker; 0 = none yet */
 	uint64		follow_index;	/* raft worker: watermark after last_ticket */
 	uint64		read_index;		/* raft worker, under read_lock */
+	uint64		start_index;	/* raft worker, under read_lock: what a read round behind this server's start gave; 0 = none yet */
 	NodeGroupStatus status;		/* raft worker, under status_lock */
 } NodedbGroup;
 
@@ -210,6 +211,7 @@ typedef struct NodedbShared
 	uint64		read_done;		/* raft worker: requests up to here are answered: read_index of each group */
 	uint64		read_failed;	/* raft worker: requests up to here that were not answered have failed */
 	ConditionVariable read_cv;
+	pg_atomic_uint32 caught_up;	/* raft worker: since its start this server has shown every group's start_index (session/start.c) */
 
 	/* applier asks the raft worker where an entry stands */
 	pg_atomic_uint32 find_state;	/* 0 idle, 1 asked, 2 answered */

@@ -410,8 +410,9 @@ class Cluster:
 	def dsn(self, i):
 		return self.servers[i].dsn()
 
-	def connect(self, i, timeout=10):
-		return pq.Connection(self.dsn(i), timeout)
+	def connect(self, i, timeout=10, consistency=None):
+		"""consistency: nodedb.read_consistency as a startup option; with "local" a node that has not caught up since its start lets us in, too."""
+		return pq.Connection(self.dsn(i) + (" options='-c nodedb.read_consistency=%s'" % consistency if consistency else ""), timeout)
 
 	def execute(self, i, sql, *params):
 		with self.connect(i) as connection:
@@ -469,8 +470,7 @@ class Cluster:
 		return self
 
 	def _sees_all(self, i, nodes):
-		with self.connect(i) as connection:
-			connection.execute("SET nodedb.read_consistency = local")
+		with self.connect(i, consistency="local") as connection:
 			voters = {name for name, role, is_self, connected in
 					  connection.execute("SELECT name, role, is_self, connected FROM nodedb.nodes")
 					  if role == "voter" and (is_self == "t" or connected == "t")}
@@ -506,8 +506,7 @@ class Cluster:
 
 	def digest(self, i, table):
 		"""(rows, digest) of a table as this node holds it: equal contents give equal digests, in whatever order the rows lie."""
-		with self.connect(i) as connection:
-			connection.execute("SET nodedb.read_consistency = local")
+		with self.connect(i, consistency="local") as connection:
 			return connection.execute(
 				"SELECT count(*), coalesce(sum(('x' || substr(md5(t::text), 1, 15))::bit(60)::bigint), 0) FROM %s t" % table)[0]
 

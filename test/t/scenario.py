@@ -74,16 +74,14 @@ class Session:
 def stopped(c, node, event, pid=None):
 	"""Wait until a process (this one) stands at the event; its pid."""
 	def look():
-		with c.connect(node) as connection:
-			connection.execute("SET nodedb.read_consistency = local")
+		with c.connect(node, consistency="local") as connection:
 			pids = [int(row[0]) for row in connection.execute("SELECT pid FROM nodedb.stop_events WHERE event = $1", event)]
 			return pids if pid is None else pid in pids and [pid]
 	return poll("a process of node %d at event %s" % (node, event), look, SECONDS, 0.02)[0]
 
 
 def release(c, node, event):
-	with c.connect(node) as connection:
-		connection.execute("SET nodedb.read_consistency = local")
+	with c.connect(node, consistency="local") as connection:
 		return int(connection.value("SELECT nodedb.continue_from($1)", event))
 
 
@@ -97,15 +95,13 @@ def stop_applier(c, node, events):
 
 
 def metric(c, node, name):
-	with c.connect(node) as connection:
-		connection.execute("SET nodedb.read_consistency = local")
+	with c.connect(node, consistency="local") as connection:
 		return int(connection.value("SELECT value FROM nodedb.metrics WHERE name = $1", name))
 
 
 def local(c, node, sql, *params):
 	"""A value as this node's tables hold it, without waiting for anybody."""
-	with c.connect(node) as connection:
-		connection.execute("SET nodedb.read_consistency = local")
+	with c.connect(node, consistency="local") as connection:
 		return connection.value(sql, *params)
 
 

@@ -8,6 +8,7 @@
 #include "utils/rel.h"
 
 extern void session_init(void);			/* _PG_init: transaction callbacks and hooks */
+extern void start_init(void);			/* _PG_init: who is let in while this server has not caught up since its start */
 /* Is this the replicated database? False outside of a transaction until it is known. */
 extern bool session_in_replicated_database(void);
 /* For functions that need a cluster: ereports unless this is the replicated database of a node. */

@@ -103,6 +103,8 @@ nodedb_status(PG_FUNCTION_ARGS)
 		appendStringInfo(&out, "node %u \"%s\" of cluster %016llx: %s", s->self, name_of(s->self), (unsigned long long) s->cluster_id, member_state_text(state));
 		if (state != MEMBER_RUNNING)
 			appendStringInfo(&out, " (%s)", s->state_text);
+		else if (!pg_atomic_read_u32(&s->caught_up))
+			appendStringInfoString(&out, " (has not caught up since its start: no new sessions but with nodedb.read_consistency = local or session)");
 		appendStringInfo(&out, "\nnodes: %u of %u voters connected%s", connected, voters,
 						 voters > 0 && connected <= voters / 2 ? " - NO MAJORITY: writes and strong reads fail until more nodes are back" : "");
 		for (uint32 i = 0; i < s->n_members; i++)

@@ -466,6 +466,7 @@ loop(void)
 		if (rw.transport)
 			rw.transport->ops->poll(rw.transport);
 		requests_take();
+		requests_catch_up();
 		requests_reads();
 		requests_finds();
 		now = monotonic_ms();

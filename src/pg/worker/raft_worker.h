@@ -44,6 +44,7 @@ extern void raft_worker_disconnect(void);	/* NULL is fine */
 extern void requests_init(void);
 extern void requests_take(void);
 extern void requests_reads(void);
+extern void requests_catch_up(void);	/* until NodedbShared.caught_up: ask for a read index of our own, and look whether it is shown */
 extern void requests_finds(void);
 extern NdStatus requests_deliver(void *ctx, const NodeDelivery *d);
 extern void requests_failed(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason);

@@ -421,6 +421,45 @@ requests_read_done(void *ctx, NdGroupId group, uint64_t token, NdStatus status, 
 	}
 }
 
+static uint64 start_round = 0;	/* our own request; 0 = none under way */
+static bool start_known = false;
+
+/*
+ * What was acknowledged before this server's start, schema changes above all, is at or below a read index asked for after it. A joiner knows its data
+ * groups only from the metadata group: without one nothing is known.
+ */
+void
+requests_catch_up(void)
+{
+	NodedbShared *s = nodedb_shared;
+	uint32		n = rw.node ? node_group_count(rw.node) : 0;
+	bool		failed;
+
+	if (pg_atomic_read_u32(&s->caught_up) || n < 2)
+		return;
+	if (!start_known)
+	{
+		SpinLockAcquire(&s->read_lock);
+		if (start_round == 0)
+			start_round = ++s->read_requested;
+		start_known = s->read_done >= start_round;
+		failed = !start_known && s->read_failed >= start_round;
+		if (start_known)
+			for (NdGroupId g = 1; g < n; g++)
+				nodedb_groups[g].start_index = nodedb_groups[g].read_index;
+		SpinLockRelease(&s->read_lock);
+		if (failed)
+			start_round = 0;
+		if (!start_known)
+			return;
+	}
+	for (NdGroupId g = 1; g < n; g++)
+		if (nodedb_watermark(g) < nodedb_groups[g].start_index)
+			return;
+	pg_atomic_write_u32(&s->caught_up, 1);
+	ConditionVariableBroadcast(&s->applied_cv);
+}
+
 /* ---- where is an entry? ---- */
 
 void
