@@ -118,7 +118,7 @@ $(B)/nodedb_logdump: $(call objects,obj,$(wildcard src/tools/logdump*.c)) $(B)/o
 PROGRAMS_BUILT := $(B)/nodedb_logdump
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
-.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-pg test-long test-build sim mutants explore explore-mutants spin bench bench-contention bench-core fuzz fuzz-merge coverage format lint clean-build
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-pg test-clients test-long test-build sim mutants explore explore-mutants spin bench bench-contention bench-core fuzz fuzz-merge coverage format lint clean-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -129,7 +129,8 @@ help:
 	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
 	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace explore sim mutants fuzz pg isolation cluster"
-	@echo "make test-pg     PostgreSQL's own regression suite on nodedb, compared with heap"
+	@echo "make test-pg     PostgreSQL's own regression and isolation suites on nodedb, compared with heap"
+	@echo "make test-clients  psycopg, pgjdbc, node-postgres and Django on random nodes, two killed (installs them; CLIENTS='jdbc node' some)"
 	@echo "make test-long   twenty kills in a row under load, 100,000 transactions while a node is away"
 	@echo "make workload    random transactions on three nodes with kills for SECONDS (60); SEED=n for one choice"
 	@echo "make sim         simulated clusters on all cores for SIM_SECONDS (60); SEEDS=a..b these"
@@ -277,6 +278,14 @@ test-pg:
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
 	@test/pg-suite/run $(PG_SUITE_ARGS)
+
+# Clients of other projects: what they need is not installed for `make test`.
+test-clients:
+	@$(MAKE) --no-print-directory deps
+	@test/deps clients
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
+	@test/clients/run $(CLIENTS)
 
 # Long runs of tests that have a short form in `make test`.
 test-long:
