@@ -65,8 +65,9 @@ typedef struct ApplyTable
 	bool		writable;		/* the table lock is one for changes, and its indexes are open */
 	SnapshotData dirty;			/* the search sees rows of others that are still in doubt, to wait for them */
 
+	Relation	index;			/* the next one, or else a unique index that leaves few rows to compare with an image; may be NULL */
 	Relation	identity;		/* index by which rows are found; NULL: by their image */
-	IndexScanDesc scan;
+	IndexScanDesc scan;			/* of `index` */
 	int			n_keys;
 	ScanKeyData keys[INDEX_MAX_KEYS];
 	int			key_columns[INDEX_MAX_KEYS];	/* positions in columns */

@@ -41,32 +41,63 @@ void apply_damaged(const ApplyTable *table, const char *what)
 
 /* ---- open and close ---- */
 
-static void open_identity(ApplyTable *table)
+/* Has it an entry for every row, under the values of plain columns? */
+static bool narrows(Relation index)
 {
-	Oid			oid;
+	if (!index->rd_index->indisunique || !index->rd_index->indisvalid || RelationGetIndexPredicate(index) != NIL)
+		return false;
+	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
+		if (index->rd_index->indkey.values[i] <= 0)
+			return false;
+	return true;
+}
 
+/* The index that rows are found by; else one that leaves few rows to compare with an image, or NULL. */
+static Relation search_index(ApplyTable *table)
+{
 	/* The list of indexes is what finds the primary key. */
-	list_free(RelationGetIndexList(table->rel));
-	oid = relation_identity_index(table->rel);
-	if (!OidIsValid(oid))
+	List	   *indexes = RelationGetIndexList(table->rel);
+	Oid			identity = relation_identity_index(table->rel);
+	Relation	found = NULL;
+	ListCell   *lc;
+
+	if (OidIsValid(identity))
+		found = table->identity = index_open(identity, RowExclusiveLock);
+	else
+		foreach(lc, indexes)
+		{
+			found = index_open(lfirst_oid(lc), RowExclusiveLock);
+			if (narrows(found))
+				break;
+			index_close(found, NoLock);
+			found = NULL;
+		}
+	list_free(indexes);
+	return found;
+}
+
+static void open_search(ApplyTable *table)
+{
+	Relation	index = table->index = search_index(table);
+
+	if (index == NULL)
 		return;
-	table->identity = index_open(oid, RowExclusiveLock);
-	table->n_keys = IndexRelationGetNumberOfKeyAttributes(table->identity);
+	table->n_keys = IndexRelationGetNumberOfKeyAttributes(index);
 	for (int i = 0; i < table->n_keys; i++)
 	{
-		AttrNumber	attnum = table->identity->rd_index->indkey.values[i];
-		Oid			type = table->identity->rd_opcintype[i];
-		Oid			equality = get_opfamily_member(table->identity->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+		AttrNumber	attnum = index->rd_index->indkey.values[i];
+		Oid			type = index->rd_opcintype[i];
+		Oid			equality = get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
 
 		if (!OidIsValid(equality))
-			elog(ERROR, "missing equality operator of index \"%s\"", RelationGetRelationName(table->identity));
+			elog(ERROR, "missing equality operator of index \"%s\"", RelationGetRelationName(index));
 		ScanKeyInit(&table->keys[i], i + 1, BTEqualStrategyNumber, get_opcode(equality), (Datum) 0);
-		table->keys[i].sk_collation = table->identity->rd_indcollation[i];
+		table->keys[i].sk_collation = index->rd_indcollation[i];
 		for (int c = 0; c < table->n_columns; c++)
 			if (table->columns[c].column.attnum == attnum)
 				table->key_columns[i] = c;
 	}
-	table->scan = index_beginscan(table->rel, table->identity, &table->dirty, table->n_keys, 0);
+	table->scan = index_beginscan(table->rel, index, &table->dirty, table->n_keys, 0);
 }
 
 static void open_columns(ApplyTable *table)
@@ -146,7 +177,7 @@ void apply_table_open(ApplyTable *table, bool writable)
 		open_indexes(table);
 	table->found = table_slot_create(rel, &table->estate->es_tupleTable);
 	table->changed = table_slot_create(rel, &table->estate->es_tupleTable);
-	open_identity(table);
+	open_search(table);
 	table->batch_cx = AllocSetContextCreate(table->cx, "nodedb apply batch", ALLOCSET_DEFAULT_SIZES);
 	table->batch = palloc(APPLY_BATCH_ROWS * sizeof(TupleTableSlot *));
 	table->n_batch = 0;
@@ -159,8 +190,8 @@ void apply_table_close(ApplyTable *table)
 {
 	if (table->scan != NULL)
 		index_endscan(table->scan);
-	if (table->identity != NULL)
-		index_close(table->identity, NoLock);
+	if (table->index != NULL)
+		index_close(table->index, NoLock);
 	ExecResetTupleTable(table->estate->es_tupleTable, false);
 	if (table->writable)
 		ExecCloseIndices(table->result_rel);
@@ -168,6 +199,7 @@ void apply_table_close(ApplyTable *table)
 	table_close(table->rel, NoLock);
 	MemoryContextDelete(table->cx);
 	table->rel = NULL;
+	table->index = NULL;
 	table->identity = NULL;
 	table->scan = NULL;
 }
@@ -316,6 +348,27 @@ static TransactionId doubtful_because(ApplyTable *table)
 	return TransactionIdIsValid(table->dirty.xmin) ? table->dirty.xmin : table->dirty.xmax;
 }
 
+/* Values for the index scan. Only an image may hold nulls; equal bytes are equal for the index as well. */
+static void set_keys(ApplyTable *table, const WireValue *search)
+{
+	for (int i = 0; i < table->n_keys; i++)
+	{
+		int			c = table->key_columns[i];
+		ScanKey		key = &table->keys[i];
+
+		if (search[c].form == VALUE_NULL && table->identity == NULL)
+		{
+			key->sk_flags |= SK_ISNULL | SK_SEARCHNULL;
+			key->sk_argument = (Datum) 0;
+			continue;
+		}
+		if (search[c].form != VALUE_RAW && search[c].form != VALUE_TEXT)
+			apply_damaged(table, "a key value is missing");
+		key->sk_flags &= ~(SK_ISNULL | SK_SEARCHNULL);
+		key->sk_argument = wire_datum(table, &table->columns[c], &search[c]);
+	}
+}
+
 /*
  * to_lock: a version that a transaction in doubt is changing is good enough, and better than the one that it makes: whether lock and change exclude each
  * other is heap's to say.
@@ -324,14 +377,7 @@ static bool find_by_index(ApplyTable *table, const WireValue *search, bool to_lo
 {
 	int			level = value_settings_begin(table->settings);
 
-	for (int i = 0; i < table->n_keys; i++)
-	{
-		int			c = table->key_columns[i];
-
-		if (search[c].form != VALUE_RAW && search[c].form != VALUE_TEXT)
-			apply_damaged(table, "a key value is missing");
-		table->keys[i].sk_argument = wire_datum(table, &table->columns[c], &search[c]);
-	}
+	set_keys(table, search);
 	value_settings_end(level);
 	for (;;)
 	{
@@ -399,13 +445,36 @@ static bool found_is_locked(ApplyTable *table)
 	return !TransactionIdIsCurrentTransactionId(xmax) && TransactionIdIsInProgress(xmax);
 }
 
+/* A scan of all rows that may equal an image: by an index that narrows it, where there is one; then `rows` is NULL. */
+static void start_image_scan(ApplyTable *table, TableScanDesc rows)
+{
+	/* What a btree scan allocates on the way must live as long as the scan. */
+	MemoryContext old = MemoryContextSwitchTo(table->cx);
+
+	if (rows != NULL)
+		table_rescan(rows, NULL);
+	else
+		index_rescan(table->scan, table->keys, table->n_keys, NULL, 0);
+	MemoryContextSwitchTo(old);
+}
+
+static bool next_of_image_scan(ApplyTable *table, TableScanDesc rows)
+{
+	MemoryContext old = MemoryContextSwitchTo(table->cx);
+	bool		found = rows != NULL ? table_scan_getnextslot(rows, ForwardScanDirection, table->found) :
+		index_getnext_slot(table->scan, ForwardScanDirection, table->found);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
 /* One pass. *doubt: a transaction that makes an equal row doubtful; *locked: an equal row that others lock was left alone. */
 static bool search_image(ApplyTable *table, TableScanDesc scan, MemoryContext work, const WireValue *search, bool take_locked, TransactionId *doubt,
 						 bool *locked)
 {
 	*doubt = InvalidTransactionId;
 	*locked = false;
-	while (table_scan_getnextslot(scan, ForwardScanDirection, table->found))
+	while (next_of_image_scan(table, scan))
 	{
 		TransactionId in_doubt = doubtful_because(table);
 		MemoryContext caller = MemoryContextSwitchTo(work);
@@ -436,20 +505,26 @@ static bool search_image(ApplyTable *table, TableScanDesc scan, MemoryContext wo
 static bool find_by_image(ApplyTable *table, const WireValue *search)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "nodedb apply search", ALLOCSET_SMALL_SIZES);
-	TableScanDesc scan = table_beginscan(table->rel, &table->dirty, 0, NULL);
+	TableScanDesc scan = table->index != NULL ? NULL : table_beginscan(table->rel, &table->dirty, 0, NULL);
 	int			level = value_settings_begin(table->settings);
 	TransactionId doubt;
 	bool		locked = false;
 	bool		found;
 
+	if (scan == NULL)
+	{
+		set_keys(table, search);
+		start_image_scan(table, scan);
+	}
 	while (!(found = search_image(table, scan, work, search, locked, &doubt, &locked)) && (locked || TransactionIdIsValid(doubt)))
 	{
 		if (!locked)
 			XactLockTableWait(doubt, NULL, NULL, XLTW_None);
-		table_rescan(scan, NULL);
+		start_image_scan(table, scan);
 	}
 	value_settings_end(level);
-	table_endscan(scan);
+	if (scan != NULL)
+		table_endscan(scan);
 	MemoryContextDelete(work);
 	return found;
 }
