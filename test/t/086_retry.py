@@ -29,10 +29,17 @@ def tables(c):
 		 "CREATE TABLE copying (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)",
 		 "CREATE TRIGGER copy BEFORE UPDATE ON copying FOR EACH ROW EXECUTE FUNCTION copies()",
 		 "CREATE PROCEDURE bump_all() LANGUAGE sql AS 'UPDATE item SET n = n + 1'",
-		 "CREATE SEQUENCE counted")
+		 "CREATE SEQUENCE counted",
+		 "CREATE TABLE later (id int PRIMARY KEY, place int, n int NOT NULL DEFAULT 0, UNIQUE (place) DEFERRABLE INITIALLY DEFERRED)",
+		 "CREATE EXTENSION moddatetime",
+		 "CREATE TABLE by_c (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, changed timestamptz)",
+		 "CREATE TABLE by_own (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)",
+		 "CREATE TRIGGER changed BEFORE UPDATE ON by_c FOR EACH ROW EXECUTE FUNCTION moddatetime(changed)",
+		 "CREATE TRIGGER same BEFORE UPDATE ON by_own FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()")
 	c.execute(1, "INSERT INTO item SELECT g, 'c' || g, 0 FROM generate_series(1, 200) g; INSERT INTO part SELECT g FROM generate_series(1, 50) g;"
 				 "INSERT INTO noisy SELECT g, 0 FROM generate_series(1, 50) g; INSERT INTO copying SELECT g, 0 FROM generate_series(1, 50) g;"
 				 "INSERT INTO child SELECT g, g FROM generate_series(100, 120) g")
+	c.execute(1, "INSERT INTO later SELECT g, g FROM generate_series(1, 20) g; INSERT INTO by_c VALUES (30, 0); INSERT INTO by_own VALUES (30, 0)")
 	c.wait_caught_up()
 
 
@@ -93,13 +100,14 @@ PATHS = (
 	("partitions", simple("UPDATE part SET id = id + 100, n = n + 1 WHERE id = 11"), "UPDATE part SET n = 10 WHERE id = 11", "SELECT n FROM part WHERE id = 111", "11"),
 	("cascade", simple("DELETE FROM item WHERE id = 100"), "INSERT INTO child VALUES (400, 100)", "SELECT count(*) FROM child WHERE item = 100", "0"),
 	("trigger", simple("UPDATE noisy SET n = n + 1 WHERE id = 12"), "UPDATE noisy SET n = 10 WHERE id = 12", "SELECT string_agg(n::text, ' ' ORDER BY n) FROM logged WHERE item = 12 AND n > 0", "10 11"),
+	("trigger of PostgreSQL's own", simple("UPDATE by_own SET n = n + 1 WHERE id = 30"), "UPDATE by_own SET n = 10 WHERE id = 30", "SELECT n FROM by_own WHERE id = 30", "11"),
 	("sequence", simple("UPDATE item SET n = n + 1 + 0 * nextval('counted') WHERE id = 13"), "UPDATE item SET n = 10 WHERE id = 13", "SELECT n FROM item WHERE id = 13", "11"),
 )
 
 
 def clean(c):
 	c.execute(2, "DELETE FROM item WHERE id > 300; DELETE FROM part WHERE id > 50; INSERT INTO part VALUES (11) ON CONFLICT DO NOTHING; DELETE FROM logged;"
-				 "INSERT INTO item SELECT g, 'c' || g, 0 FROM generate_series(1, 200) g ON CONFLICT DO NOTHING; UPDATE item SET n = 0 WHERE n <> 0; UPDATE noisy SET n = 0;"
+				 "INSERT INTO item SELECT g, 'c' || g, 0 FROM generate_series(1, 200) g ON CONFLICT DO NOTHING; UPDATE item SET n = 0 WHERE n <> 0; UPDATE noisy SET n = 0; UPDATE by_own SET n = 0;"
 				 "UPDATE part SET n = 0; INSERT INTO child VALUES (100, 100) ON CONFLICT DO NOTHING")
 	c.wait_caught_up()
 
@@ -138,6 +146,21 @@ def the_error_is_that_of_the_last_attempt(c):
 		equal(lose(c, session, simple("INSERT INTO child VALUES (501, 150)"), ["DELETE FROM item WHERE id = 150"]), "23503")
 
 
+@test
+def deferrable_unique(c):
+	"""Each attempt commits, so each looks at what was deferred: one that passes only at its end, and one that comes to violate the constraint."""
+	before = retried(c)
+	with Session(c, 1, *settings()) as session:
+		swap = "UPDATE later SET place = 3 - place, n = n + 1 WHERE id IN (1, 2)"
+		equal(lose(c, session, simple(swap), ["UPDATE later SET n = 10 WHERE id = 1"]), "ok")
+		equal(c.execute(3, "SELECT place, n FROM later WHERE id IN (1, 2) ORDER BY id"), [("2", "11"), ("1", "1")])
+		equal(lose(c, session, simple("UPDATE later SET place = 40 WHERE id = 3"), ["UPDATE later SET place = 40 WHERE id = 4"]), "23505")
+		equal(lose(c, session, simple("UPDATE later SET place = 41 WHERE id = 5"), ["UPDATE later SET place = 41 WHERE id = 6; UPDATE later SET place = 6 WHERE id = 6"]), "ok")
+	equal(c.execute(3, "SELECT place FROM later WHERE id BETWEEN 3 AND 6 ORDER BY id"), [("3",), ("40",), ("41",), ("6",)])
+	equal(retried(c)[0] - before[0], 2)
+	same_everywhere(c, "later")
+
+
 UPDATE = "UPDATE item SET n = n + 1 WHERE id = 30"
 # what is refused, and what the hint says of it
 REFUSED = (
@@ -155,6 +178,7 @@ REFUSED = (
 	("session lock in a function", simple("UPDATE item SET n = n + locks(2) WHERE id = 30"), "function pg_advisory_lock()"),
 	("setval", simple("UPDATE item SET n = n + 0 * setval('counted', 1000) WHERE id = 30"), "function setval()"),
 	("COPY in a trigger", simple("UPDATE copying SET n = n + 1 WHERE id = 30"), "COPY"),
+	("trigger in C", simple("UPDATE by_c SET n = n + 1 WHERE id = 30"), "function moddatetime()"),
 	("unknown effects", simple("UPDATE item SET n = n + 0 * length(pg_read_file('PG_VERSION', 0, 1)) + 0 * length(pg_switch_wal()::text) WHERE id = 30"), "function pg_"),
 )
 
@@ -166,7 +190,7 @@ def refused(c):
 		clean(c)
 		before = retried(c)
 		with Session(c, 1, *settings()) as session:
-			outcome = lose(c, session, start, ["UPDATE item SET n = 10 WHERE id = 30; UPDATE copying SET n = 10 WHERE id = 30"])
+			outcome = lose(c, session, start, ["UPDATE item SET n = 10 WHERE id = 30; UPDATE copying SET n = 10 WHERE id = 30; UPDATE by_c SET n = n + 10 WHERE id = 30"])
 			hint = session.error.hint if outcome != "ok" else None
 		if outcome != "40001" or wanted not in hint or not hint.startswith("Retry the transaction.") or retried(c) != before or c.value(2, "SELECT n FROM item WHERE id = 30") != "10":
 			wrong.append("%s: %s, %s" % (name, outcome, hint))
@@ -265,6 +289,39 @@ def a_budget_for_each_role(c):
 			with c.connect(i) as connection:
 				connection.execute("ALTER SYSTEM RESET nodedb.retry_budget")
 				connection.execute("SELECT pg_reload_conf()")
+
+
+@test
+def the_circuit_breaker(c):
+	"""Sixty statements fail again and again, all at once: when a hundred attempts of a second were in vain, the next ones are not made; then it is as before."""
+	clean(c)
+	many = range(101, 161)
+	sessions = [c.connect(1) for _ in many]
+	try:
+		for session, key in zip(sessions, many):
+			session.execute("SET nodedb.stop_at = 'before-propose'; SET nodedb.statement_retries = 100; SET nodedb.reserve_after = 0")
+			session.send("UPDATE item SET n = n + 1 WHERE id = %d" % key)
+
+		def all_stopped():
+			return local(c, 1, "SELECT count(*) FROM nodedb.stop_events WHERE event = 'before-propose'") == str(len(many))
+		while all(session.waiting() for session in sessions):		# as many rounds as a slow machine needs: two within a second
+			poll("all at their commit", lambda: all_stopped() or not all(session.waiting() for session in sessions), SECONDS, 0.01)
+			c.execute(2, "UPDATE item SET n = n + 10 WHERE id BETWEEN %d AND %d" % (many[0], many[-1]))
+			release(c, 1, "before-propose")
+		hints = []
+		for session in sessions:
+			poll("the end of all", lambda: not session.waiting() or (release(c, 1, "before-propose"), False)[1], SECONDS, 0.01)
+			try:
+				session.result()
+			except Error as error:
+				hints.append(error.hint)
+		equal(set(hints), {"Retry the transaction. Running statements again does not help at present, so the server does not."})
+		with Session(c, 1, *settings()) as session:
+			poll("it closes again", lambda: lose(c, session, simple("UPDATE item SET n = n + 1 WHERE id = 101"), ["UPDATE item SET n = n + 10 WHERE id = 101"]) == "ok", SECONDS)
+	finally:
+		for session in sessions:
+			session.close()
+		release(c, 1, "before-propose")
 
 
 # ---- load ----
