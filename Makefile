@@ -138,7 +138,7 @@ help:
 	@echo "make mutants     every planted bug must be caught by the simulator"
 	@echo "make explore     every interleaving of a small Raft group, EXPLORE_SECONDS (120) for each bound; BOUND='x terms=2 ...' one of your own"
 	@echo "make explore-mutants   the planted bugs of the Raft core that this finds"
-	@echo "make spin        the model of the hand-over between backends, raft worker and applier (installs spin)"
+	@echo "make spin        the models of the hand-over to the process that commits, and of the sequencer (installs spin)"
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
 	@echo "make bench-contention  how often statements lose conflicts, against how hot the rows are"
 	@echo "make bench-core  the core alone"
