@@ -26,8 +26,39 @@ static uint32_t make_keys(NdReader *r, EntryKey *keys)
 	return n;
 }
 
+/*
+ * A MARKER or an OUTCOME, mostly the next one: of the position and the decision behind the last ones. The parts of one transaction in other groups do not matter here.
+ */
+static bool make_several(NdReader *r, const Certifier *c, bool marker, TxnId txn, uint64_t base, uint8_t numbers, NdBuf *out)
+{
+	static const NdGroupId groups[] = {1, 2};
+	EntryKey	keys[KEYS_MAX];
+	EntryKey	reads[KEYS_MAX];
+	uint64_t	position = certifier_position(c);
+	uint64_t	decision = certifier_decision(c);
+	uint64_t	off = numbers % 16 == 15;	/* one is missing */
+	EntryHeader part;
+	NdBuf		bytes;
+	NdStatus	status;
+	uint32_t	n_keys;
+	uint32_t	n_reads;
+
+	if (!marker)
+		return entry_encode_outcome(out, txn, numbers & 1, position > numbers / 32u ? position - numbers / 32u : 1, decision + 1 + off, decision + off, groups, 2) == ND_OK;
+	n_keys = make_keys(r, keys);
+	n_reads = make_keys(r, reads);
+	nd_buf_init(&bytes);
+	status = r->failed ? ND_INVALID : entry_encode_txn(&bytes, 0, txn, base, keys, n_keys, base, reads, n_reads, NULL, 0);
+	if (status == ND_OK)
+		status = entry_decode(bytes.data, bytes.len, &part);
+	if (status == ND_OK)
+		status = entry_encode_marker(out, &part, position + 1 + off, position + off, groups, 2);
+	nd_buf_free(&bytes);
+	return status == ND_OK;
+}
+
 /* False: the input is at its end. A TXN may name a chunk that is none, and a base at or above the entry: both have an answer. */
-static bool make_entry(NdReader *r, uint64_t index, uint8_t what, NdBuf *out)
+static bool make_entry(NdReader *r, const Certifier *c, uint64_t index, uint8_t what, NdBuf *out)
 {
 	static const EntryKind kinds[] = {ENTRY_TXN, ENTRY_TXN, ENTRY_TXN, ENTRY_RESERVE, ENTRY_CHUNK, ENTRY_CANCEL};
 	EntryKind	kind = kinds[what % 6];
@@ -38,11 +69,13 @@ static bool make_entry(NdReader *r, uint64_t index, uint8_t what, NdBuf *out)
 	uint64_t	base = age < index ? index - age : index + age;
 	EntryKey	keys[KEYS_MAX];
 	EntryKey	reads[KEYS_MAX];
-	uint32_t	n_keys = make_keys(r, keys);
+	uint32_t	n_keys = what >= 192 ? 0 : make_keys(r, keys);
 	uint64_t	chunk = index > 2 ? index - 1 - numbers % 2 : 0;
 	uint32_t	n_chunks = kind == ENTRY_TXN && numbers >= 128 && chunk > 0;
 
 	nd_buf_reset(out);
+	if (what >= 192)
+		return make_several(r, c, what < 224, txn, base, numbers, out);
 	if (what % 6 == 0)
 	{
 		uint32_t	n_reads = make_keys(r, reads);
@@ -68,6 +101,8 @@ static void same(const Certifier *a, const Certifier *b, TxnId txn)
 	MUST(certifier_checksum(a) == certifier_checksum(b));
 	MUST(certifier_window_start(a) == certifier_window_start(b));
 	MUST(certifier_open_chunk_floor(a) == certifier_open_chunk_floor(b));
+	MUST(certifier_position(a) == certifier_position(b) && certifier_decision(a) == certifier_decision(b));
+	MUST(certifier_is_open(a, certifier_position(a)) == certifier_is_open(b, certifier_position(a)));
 	MUST(certifier_last_index(a) == certifier_last_index(b));
 	MUST(certifier_last_commit(a) == certifier_last_commit(b));
 }
@@ -111,14 +146,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			b = restored(b, &b_bytes);
 			continue;
 		}
-		if (!make_entry(&r, index, what, &entry))
+		if (!make_entry(&r, a, index, what, &entry))
 			continue;
 		MUST(entry_decode(entry.data, entry.len, &h) == ND_OK);
 		memset(v, 0, sizeof(v));
 		MUST(certifier_certify(a, index, &h, &v[0]) == ND_OK && certifier_certify(b, index, &h, &v[1]) == ND_OK);
 		MUST(v[0].kind == v[1].kind && v[0].key == v[1].key && v[0].by_index == v[1].by_index && v[0].first == v[1].first);
 		MUST(txnid_compare(v[0].by_txn, v[1].by_txn) == 0);
-		MUST(v[0].kind != VERDICT_COMMIT || h.base < index);
+		MUST((v[0].kind != VERDICT_COMMIT && v[0].kind != VERDICT_PREPARED) || h.base < index);
 		same(a, b, h.txn);
 		index += 1 + (index % GAP_EVERY == 0);
 	}

@@ -25,6 +25,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		reads[i] = entry_read(&h, i);
 	entry_chunks(&h, chunks);
 	nd_buf_init(&buf);
+	if (h.kind >= ENTRY_MARKER)
+	{
+		NdGroupId	groups[ENTRY_GROUPS_MAX];
+		EntryHeader part = h;
+
+		entry_groups(&h, groups);
+		part.kind = ENTRY_TXN;
+		status = h.kind == ENTRY_MARKER ? entry_encode_marker(&buf, &part, h.position, h.previous, groups, h.n_groups)
+			: entry_encode_outcome(&buf, h.txn, h.flags != 0, h.position, h.decision, h.previous, groups, h.n_groups);
+		MUST(status == ND_OK);
+		MUST_EQUAL(buf.data, buf.len, data, size);
+		nd_buf_free(&buf);
+		free(keys);
+		free(reads);
+		free(chunks);
+		return 0;
+	}
 	status = h.n_reads > 0
 		? entry_encode_txn(&buf, h.flags, h.txn, h.base, keys, h.n_keys, h.read_base, reads, h.n_reads, chunks, h.n_chunks)
 		: entry_encode_header(&buf, h.kind, h.flags, h.txn, h.base, keys, h.n_keys, chunks, h.n_chunks);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "../../src/core/certifier/certifier.h"
+#include "../../src/core/sequencer/sequencer.h"
 #include "../../src/core/wire/wire.h"
 #include "../../src/store/store.h"
 #include "../sim/memvfs.h"
@@ -194,6 +195,66 @@ static void files(NdBuf *buf)
 	memvfs_destroy(m);
 }
 
+static void put_seq(const char *name, Sequencer *s, uint64_t index, NdBuf *buf)
+{
+	MUST(sequencer_apply(s, index, buf->data, buf->len) == ND_OK);
+	put_buf("fuzz_seq_entry", name, buf);
+}
+
+/* Entries of several groups and of the sequencer, and its checkpoint. */
+static void sequencer(NdBuf *buf)
+{
+	const NdGroupId groups[] = {1, 300};
+	const TxnId id = {1, 2, 3};
+	const SeqVote votes[] = {{1, true}, {2, false}};
+	EntryKey	keys[] = {{1, KEY_ROW_UPDATE}, {2, KEY_REL_ROW_EXCLUSIVE}};
+	EntryKey	reads[] = {{5, KEY_ROW_SHARE}};
+	const uint64_t chunk = 2;
+	EntryHeader part;
+	SeqPart		parts[2] = {{.group = 1}, {.group = 300}};
+	Sequencer  *s;
+	NdBlob	   *request;
+	NdBuf		entry;
+
+	nd_buf_init(&entry);
+	MUST(sequencer_create(&s) == ND_OK);
+	MUST(entry_encode_txn(&entry, 0, id, 4, keys, 2, 3, reads, 1, &chunk, 1) == ND_OK);
+	nd_buf_bytes(&entry, "body", 4);
+	MUST(entry_decode(entry.data, entry.len, &part) == ND_OK);
+	MUST(entry_encode_marker(buf, &part, 9, 7, groups, 2) == ND_OK);
+	put_buf("fuzz_entry", "marker", buf);
+	MUST(entry_encode_outcome(buf, id, true, 9, 8, 6, groups, 2) == ND_OK);
+	put_buf("fuzz_entry", "outcome", buf);
+
+	parts[0].entry = parts[1].entry = entry.data;
+	parts[0].len = parts[1].len = (uint32_t) entry.len;
+	MUST(seq_encode_request(buf, id, 7, parts, 2) == ND_OK);
+	request = nd_blob_new(buf->data, (uint32_t) buf->len);
+	put_buf("fuzz_seq_entry", "request", buf);
+	MUST(seq_encode_epoch(buf, 1, 5, (const NdBlob *const *) &request, 1) == ND_OK);
+	put_seq("epoch", s, 1, buf);
+	request->data[10]++;		/* another id, in its parts too */
+	for (uint32_t i = 28; i + 20 < request->len; i++)
+		if (request->data[i] == 1 && request->data[i + 4] == 2 && request->data[i + 8] == 3)
+			request->data[i + 8]++;
+	MUST(seq_encode_epoch(buf, 2, 6, (const NdBlob *const *) &request, 1) == ND_OK);
+	put_seq("epoch2", s, 2, buf);
+	MUST(seq_encode_votes(buf, 300, votes, 2) == ND_OK);
+	put_seq("votes", s, 3, buf);
+	MUST(seq_encode_ack(buf, 300, 1) == ND_OK);
+	put_seq("ack", s, 4, buf);
+	nd_buf_reset(&entry);
+	MUST(sequencer_save(s, &entry) == ND_OK);
+	nd_buf_u16(buf, (uint16_t) (entry.len - 8));
+	nd_buf_bytes(buf, entry.data, entry.len - 8);
+	put_buf("fuzz_seq_restore", "checkpoint", buf);
+	MUST(seq_encode_abort(buf, 1) == ND_OK);
+	put_seq("abort", s, 5, buf);
+	nd_blob_unref(request);
+	sequencer_destroy(s);
+	nd_buf_free(&entry);
+}
+
 /* Bytes of src/pg/tableam/writeset.h, written down here: that header needs PostgreSQL's. */
 static void bodies(NdBuf *buf)
 {
@@ -219,7 +280,7 @@ static void bodies(NdBuf *buf)
 /* For the targets that read choices: whatever comes is a history. */
 static void histories(NdBuf *buf)
 {
-	static const char *const targets[] = {"fuzz_raft", "fuzz_certifier", "fuzz_node"};
+	static const char *const targets[] = {"fuzz_raft", "fuzz_certifier", "fuzz_node", "fuzz_seq_state"};
 	NdRandom	random;
 
 	nd_random_seed(&random, 1);
@@ -252,6 +313,7 @@ int main(int argc, char **argv)
 	checkpoints(&buf);
 	files(&buf);
 	bodies(&buf);
+	sequencer(&buf);
 	histories(&buf);
 	nd_buf_free(&buf);
 	return 0;

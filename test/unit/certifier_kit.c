@@ -7,13 +7,26 @@
 
 NdStatus kit_certify(Certifier *c, uint64_t index, KitEntry *e, Verdict *v)
 {
+	static const NdGroupId groups[] = {1, 2};
 	NdBuf		buf;
+	NdBuf		part;
 	EntryHeader h;
 	NdStatus	status;
 
 	nomem_pause(true);
 	nd_buf_init(&buf);
-	if (e->kind == ENTRY_TXN)
+	nd_buf_init(&part);
+	if (e->kind == ENTRY_MARKER)
+	{
+		status = entry_encode_txn(&part, e->flags, e->txn, e->base, e->keys, e->n_keys, e->read_base, e->reads, e->n_reads, e->chunks, e->n_chunks);
+		if (status == ND_OK)
+			status = entry_decode(part.data, part.len, &h);
+		if (status == ND_OK)
+			status = entry_encode_marker(&buf, &h, e->position, e->previous, groups, 2);
+	}
+	else if (e->kind == ENTRY_OUTCOME)
+		status = entry_encode_outcome(&buf, e->txn, e->flags != 0, e->position, e->decision, e->previous, groups, 2);
+	else if (e->kind == ENTRY_TXN)
 		status = entry_encode_txn(&buf, e->flags, e->txn, e->base, e->keys, e->n_keys, e->read_base, e->reads, e->n_reads, e->chunks, e->n_chunks);
 	else
 		status = entry_encode_header(&buf, e->kind, e->flags, e->txn, e->base, e->keys, e->n_keys, e->chunks, e->n_chunks);
@@ -26,6 +39,7 @@ NdStatus kit_certify(Certifier *c, uint64_t index, KitEntry *e, Verdict *v)
 		nomem_pause(true);
 	}
 	nd_buf_free(&buf);
+	nd_buf_free(&part);
 	nomem_pause(false);
 	return status;
 }

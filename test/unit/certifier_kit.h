@@ -22,6 +22,9 @@ typedef struct KitEntry
 	uint32_t	n_reads;
 	uint64_t	chunks[KIT_CHUNKS_MAX];
 	uint32_t	n_chunks;
+	uint64_t	position;		/* MARKER, OUTCOME (flags: commit); both of groups 1 and 2 */
+	uint64_t	previous;
+	uint64_t	decision;
 } KitEntry;
 
 /* Encode, decode, certify. Sorts the entry's keys. Only the certifier's own allocations are counted and fail (nomem_kit.h). */

@@ -54,6 +54,23 @@ static Verdict chunk(Certifier *c, uint64_t index, TxnId id, uint64_t base)
 	return give(c, index, (KitEntry) {.kind = ENTRY_CHUNK, .txn = id, .base = base});
 }
 
+static KitEntry part(TxnId id, uint64_t base, uint64_t hash)
+{
+	return (KitEntry) {.kind = ENTRY_MARKER, .txn = id, .base = base, .keys = {{hash, KEY_ROW_UPDATE}}, .n_keys = 1};
+}
+
+static Verdict marker(Certifier *c, uint64_t index, uint64_t position, uint64_t previous, KitEntry e)
+{
+	e.position = position;
+	e.previous = previous;
+	return give(c, index, e);
+}
+
+static Verdict outcome(Certifier *c, uint64_t index, TxnId id, uint64_t position, uint64_t decision, uint64_t previous, bool commit)
+{
+	return give(c, index, (KitEntry) {.kind = ENTRY_OUTCOME, .flags = commit, .txn = id, .position = position, .decision = decision, .previous = previous});
+}
+
 /* Entries without keys, of node 9, that push `n` ids through the window. */
 static uint64_t push(Certifier *c, uint64_t index, int n)
 {
@@ -530,6 +547,11 @@ static Certifier *rich_state(void)
 	reserve(c, 23, ID(1, 2), 4, 21, 8, KEY_ROW_UPDATE);
 	cancel(c, 24, ID(5, 1), 20);
 	cancel(c, 25, ID(5, 2), 0);
+	/* open markers: one with a chunk of a life that is over, one without keys */
+	chunk(c, 26, ID(6, 1), 25);
+	marker(c, 27, 5, 0, part(ID(6, 1), 25, 50));
+	marker(c, 29, 9, 5, (KitEntry) {.kind = ENTRY_MARKER, .txn = ID(7, 1), .base = 25});
+	cancel(c, 30, (TxnId) {6, 2, 1}, 29);
 	return c;
 }
 
@@ -550,9 +572,9 @@ static void checkpoint_round_trip(void **state)
 	assert_int_equal(a.len - 1, b.len);
 	assert_memory_equal(a.data + 1, b.data, b.len);
 	assert_true(certifier_checksum(c) == certifier_checksum(restored));
-	assert_int_equal(txn(restored, 30, ID(6, 1), 25, 8, KEY_ROW_SHARE_KEY).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(txn(restored, 31, ID(8, 1), 29, 8, KEY_ROW_SHARE_KEY).kind, VERDICT_ABORT_RESERVED);
 	assert_true(certifier_checksum(c) != certifier_checksum(restored));
-	txn(c, 30, ID(6, 1), 25, 8, KEY_ROW_SHARE_KEY);
+	txn(c, 31, ID(8, 1), 29, 8, KEY_ROW_SHARE_KEY);
 	assert_true(certifier_checksum(c) == certifier_checksum(restored));
 	nd_buf_free(&a);
 	nd_buf_free(&b);
@@ -637,18 +659,20 @@ static void last_commit(void **state)
 static void checkpoint_golden(void **state)
 {
 	static const uint8_t want[] = {
-		'N', 'D', 'C', 'T', 2, 0,
+		'N', 'D', 'C', 'T', 3, 0,
 		16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0,			/* limits */
 		2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,				/* last index, last commit */
 		0, 0, 0, 0, 0, 0, 0, 0,										/* window start */
 	};
 	static const uint8_t want_after_history[] = {
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,				/* position, decision */
 		1, 3, 0, 0, 0, 1, 0, 0, 0,									/* nodes */
 		1, 1, ENTRY_TXN, VERDICT_COMMIT, 0, 0,						/* entries */
 		3, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
 		1, 5, 0, 0, 0, 0, 0, 0, 0, KEY_ROW_UPDATE,
 		0,															/* owners */
-		1, 3, 0, 0, 0, 1, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 2		/* open chunks */
+		1, 3, 0, 0, 0, 1, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 2,		/* open chunks */
+		0															/* open markers */
 	};
 	Certifier  *c = create(SMALL);
 	NdBuf		buf;
@@ -824,6 +848,200 @@ static void checkpoint_without_memory(void **state)
 	assert_int_equal(nomem_live(), 0);
 }
 
+/* ---- transactions over several groups ---- */
+
+/* Scenario D1: what stands between marker and outcome does not depend on the outcome. */
+static void marker_reserves_until_the_outcome(void **state)
+{
+	Certifier  *c = create(LARGE);
+	Verdict		v;
+
+	(void) state;
+	assert_int_equal(marker(c, 1, 3, 0, part(ID(1, 1), 0, 7)).kind, VERDICT_PREPARED);
+	assert_int_equal(certifier_position(c), 3);
+	assert_true(certifier_is_open(c, 3));
+	assert_int_equal(certifier_open_chunk_floor(c), 1);
+	assert_int_equal(certifier_last_commit(c), 0);
+	v = txn(c, 2, ID(2, 1), 1, 7, KEY_ROW_UPDATE);	/* whatever its base */
+	assert_int_equal(v.kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(v.by_index, 1);
+	assert_int_equal(txn(c, 3, ID(2, 2), 2, 8, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);	/* others go on */
+	v = outcome(c, 4, ID(1, 1), 3, 9, 0, true);
+	assert_int_equal(v.kind, VERDICT_COMMIT);
+	assert_int_equal(v.by_index, 1);
+	assert_int_equal(certifier_decision(c), 9);
+	assert_false(certifier_is_open(c, 3));
+	assert_int_equal(certifier_open_chunk_floor(c), 0);
+	assert_int_equal(certifier_last_commit(c), 4);
+	/* it took effect at the outcome: a base of 3 has not seen it */
+	v = txn(c, 5, ID(2, 3), 3, 7, KEY_ROW_UPDATE);
+	assert_int_equal(v.kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(v.by_index, 4);
+	assert_int_equal(txn(c, 6, ID(2, 4), 4, 7, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	/* an abort changes nothing */
+	assert_int_equal(marker(c, 7, 4, 3, part(ID(1, 2), 6, 7)).kind, VERDICT_PREPARED);
+	v = outcome(c, 8, ID(1, 2), 4, 10, 9, false);
+	assert_int_equal(v.kind, VERDICT_ABORT_ELSEWHERE);
+	assert_int_equal(v.by_index, 7);
+	assert_int_equal(txn(c, 9, ID(2, 5), 6, 7, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+static void markers_and_outcomes_count_once_and_in_order(void **state)
+{
+	Certifier  *c = create(LARGE);
+
+	(void) state;
+	assert_int_equal(marker(c, 1, 3, 2, part(ID(1, 1), 0, 7)).kind, VERDICT_REPEATED);	/* 2 is missing */
+	assert_int_equal(marker(c, 2, 2, 0, part(ID(1, 2), 0, 8)).kind, VERDICT_PREPARED);
+	assert_int_equal(marker(c, 3, 2, 0, part(ID(1, 2), 0, 8)).kind, VERDICT_REPEATED);	/* again */
+	assert_int_equal(marker(c, 4, 3, 2, part(ID(1, 1), 0, 7)).kind, VERDICT_PREPARED);
+	assert_int_equal(outcome(c, 5, ID(1, 2), 2, 6, 5, true).kind, VERDICT_REPEATED);	/* 5 is missing */
+	assert_int_equal(outcome(c, 6, ID(1, 1), 3, 5, 0, true).kind, VERDICT_COMMIT);
+	assert_int_equal(outcome(c, 7, ID(1, 1), 3, 5, 0, true).kind, VERDICT_REPEATED);
+	assert_int_equal(outcome(c, 8, ID(1, 9), 9, 6, 5, false).kind, VERDICT_REPEATED);	/* before its marker */
+	assert_int_equal(outcome(c, 9, ID(1, 9), 2, 6, 5, true).kind, VERDICT_REPEATED);	/* another id's */
+	assert_int_equal(outcome(c, 10, ID(1, 2), 2, 6, 5, true).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+static void a_no_is_final(void **state)
+{
+	Certifier  *c = create(LARGE);
+	Verdict		v;
+	uint64_t	index;
+	VerdictKind kind;
+
+	(void) state;
+	txn(c, 1, ID(2, 1), 0, 7, KEY_ROW_UPDATE);
+	v = marker(c, 2, 1, 0, part(ID(1, 1), 0, 7));
+	assert_int_equal(v.kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(v.by_index, 1);
+	assert_int_equal(certifier_position(c), 1);
+	assert_false(certifier_is_open(c, 1));
+	assert_true(certifier_lookup(c, ID(1, 1), &index, &kind));
+	assert_int_equal(kind, VERDICT_ABORT_CONFLICT);
+	v = outcome(c, 3, ID(1, 1), 1, 1, 0, true);		/* cannot be: it has no marker that is open */
+	assert_int_equal(v.kind, VERDICT_REPEATED);
+	v = outcome(c, 4, ID(1, 1), 1, 1, 0, false);
+	assert_int_equal(v.kind, VERDICT_ABORT_ELSEWHERE);
+	assert_int_equal(v.by_index, 0);
+	/* a late copy in a new position aborts, after an abort and after a commit */
+	v = marker(c, 5, 2, 1, part(ID(1, 1), 4, 7));
+	assert_int_equal(v.kind, VERDICT_DUPLICATE);
+	assert_int_equal(v.first, VERDICT_ABORT_CONFLICT);
+	outcome(c, 6, ID(1, 1), 2, 2, 1, false);
+	assert_int_equal(marker(c, 7, 3, 2, part(ID(1, 2), 6, 9)).kind, VERDICT_PREPARED);
+	outcome(c, 8, ID(1, 2), 3, 3, 2, true);
+	v = marker(c, 9, 4, 3, part(ID(1, 2), 8, 9));
+	assert_int_equal(v.kind, VERDICT_DUPLICATE);
+	assert_int_equal(v.first, VERDICT_COMMIT);
+	outcome(c, 10, ID(1, 2), 4, 4, 3, false);
+	assert_true(certifier_lookup(c, ID(1, 2), &index, &kind));
+	assert_int_equal(kind, VERDICT_COMMIT);
+	assert_int_equal(index, 8);
+	certifier_destroy(c);
+}
+
+/* Neither the owner, nor whoever gives it up for lost, nor its next life ends what other groups may commit. */
+static void only_the_outcome_ends_a_marker(void **state)
+{
+	Certifier  *c = create(LARGE);
+	CertifierOwner owners[4];
+	KitEntry	p = part(ID(1, 1), 2, 7);
+	Verdict		v;
+
+	(void) state;
+	assert_int_equal(reserve(c, 1, ID(1, 1), 1, 0, 6, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	chunk(c, 2, ID(1, 1), 1);
+	p.chunks[0] = 2;
+	p.n_chunks = 1;
+	assert_int_equal(marker(c, 3, 1, 0, p).kind, VERDICT_PREPARED);
+	assert_int_equal(certifier_open_chunk_floor(c), 2);
+	assert_int_equal(certifier_owners(c, 0, owners, 4), 0);
+	v = cancel(c, 4, ID(1, 1), 0);
+	assert_int_equal(v.kind, VERDICT_NONE);
+	assert_int_equal(v.first, VERDICT_PREPARED);
+	assert_int_equal(v.by_index, 3);
+	v = give(c, 5, (KitEntry) {.kind = ENTRY_TXN, .txn = ID(1, 1), .base = 4, .keys = {{7, KEY_ROW_UPDATE}}, .n_keys = 1});
+	assert_int_equal(v.kind, VERDICT_DUPLICATE);
+	assert_int_equal(v.first, VERDICT_PREPARED);
+	assert_int_equal(reserve(c, 6, ID(1, 1), 2, 4, 9, KEY_ROW_UPDATE).kind, VERDICT_DUPLICATE);
+	chunk(c, 7, ID(1, 1), 6);
+	/* a new life of node 1, whose own entry meets it as any other */
+	v = give(c, 8, (KitEntry) {.kind = ENTRY_TXN, .txn = {1, 2, 1}, .base = 7, .keys = {{7, KEY_ROW_UPDATE}}, .n_keys = 1});
+	assert_int_equal(v.kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(txn(c, 9, ID(2, 1), 8, 6, KEY_ROW_UPDATE).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(certifier_open_chunk_floor(c), 2);
+	assert_int_equal(outcome(c, 10, ID(1, 1), 1, 1, 0, true).kind, VERDICT_COMMIT);
+	assert_int_equal(certifier_open_chunk_floor(c), 0);
+	assert_int_equal(txn(c, 11, ID(2, 2), 10, 6, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	/* before its marker they do end it */
+	v = marker(c, 12, 2, 1, part((TxnId) {1, 1, 9}, 11, 5));
+	assert_int_equal(v.kind, VERDICT_ABORT_FENCED);
+	cancel(c, 13, ID(2, 7), 11);
+	assert_int_equal(marker(c, 14, 3, 2, part(ID(2, 7), 11, 5)).kind, VERDICT_ABORT_CANCELLED);
+	certifier_destroy(c);
+}
+
+/* A part takes its place at its outcome: until then nobody may change what it read, and nobody who may come before it did. */
+static void reads_of_a_part_are_reserved(void **state)
+{
+	Certifier  *c = create(LARGE);
+	KitEntry	p = part(ID(1, 1), 1, 7);
+
+	(void) state;
+	p.reads[0] = (EntryKey) {8, KEY_ROW_SHARE};
+	p.n_reads = 1;
+	p.read_base = 1;
+	assert_int_equal(txn(c, 1, ID(2, 1), 0, 8, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_int_equal(marker(c, 2, 1, 0, p).kind, VERDICT_PREPARED);
+	assert_int_equal(txn(c, 3, ID(2, 2), 2, 8, KEY_ROW_UPDATE).kind, VERDICT_ABORT_RESERVED);
+	/* readers do not exclude each other; what another part may change, this one cannot have read */
+	p.txn = ID(1, 2);
+	p.keys[0].hash = 9;
+	assert_int_equal(marker(c, 4, 2, 1, p).kind, VERDICT_PREPARED);
+	p.txn = ID(1, 3);
+	p.keys[0].hash = 10;
+	p.reads[0].hash = 9;
+	assert_int_equal(marker(c, 5, 3, 2, p).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(outcome(c, 6, ID(1, 1), 1, 1, 0, true).kind, VERDICT_COMMIT);
+	assert_int_equal(outcome(c, 7, ID(1, 2), 2, 2, 1, true).kind, VERDICT_COMMIT);
+	/* what was only read is not changed */
+	assert_int_equal(txn(c, 8, ID(2, 3), 2, 8, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
+static void markers_survive_window_and_checkpoint(void **state)
+{
+	Certifier  *c = create(SMALL);
+	Certifier  *restored;
+	CertifierStatus status;
+	KitEntry	empty = {.kind = ENTRY_MARKER, .txn = ID(1, 2), .base = 0};
+	NdBuf		buf;
+	uint64_t	next;
+
+	(void) state;
+	assert_int_equal(marker(c, 1, 5, 0, part(ID(1, 1), 0, 7)).kind, VERDICT_PREPARED);
+	assert_int_equal(marker(c, 2, 6, 5, empty).kind, VERDICT_PREPARED);
+	next = push(c, 3, 60);
+	assert_true(certifier_window_start(c) > 2);
+	nd_buf_init(&buf);
+	assert_int_equal(certifier_save(c, &buf), ND_OK);
+	assert_int_equal(certifier_restore(buf.data, buf.len, &restored), ND_OK);
+	certifier_destroy(c);
+	nd_buf_free(&buf);
+	certifier_status(restored, &status);
+	assert_int_equal(status.markers, 2);
+	assert_int_equal(certifier_position(restored), 6);
+	assert_true(certifier_is_open(restored, 5) && certifier_is_open(restored, 6));
+	assert_int_equal(txn(restored, next, ID(2, 1), next - 1, 7, KEY_ROW_UPDATE).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(outcome(restored, next + 1, ID(1, 2), 6, 1, 0, true).kind, VERDICT_COMMIT);
+	assert_int_equal(outcome(restored, next + 2, ID(1, 1), 5, 2, 1, true).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(restored, next + 3, ID(2, 2), next, 7, KEY_ROW_UPDATE).kind, VERDICT_ABORT_CONFLICT);
+	certifier_destroy(restored);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -852,6 +1070,12 @@ int main(void)
 		cmocka_unit_test(cancel_fences),
 		cmocka_unit_test(owners_in_log_order),
 		cmocka_unit_test(last_commit),
+		cmocka_unit_test(marker_reserves_until_the_outcome),
+		cmocka_unit_test(markers_and_outcomes_count_once_and_in_order),
+		cmocka_unit_test(a_no_is_final),
+		cmocka_unit_test(only_the_outcome_ends_a_marker),
+		cmocka_unit_test(reads_of_a_part_are_reserved),
+		cmocka_unit_test(markers_survive_window_and_checkpoint),
 		cmocka_unit_test(checkpoint_golden),
 		cmocka_unit_test(checkpoint_damaged),
 		cmocka_unit_test(checkpoint_with_odd_owners),

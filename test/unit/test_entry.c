@@ -179,9 +179,12 @@ static void malformed(void **state)
 	(void) state;
 	assert_int_equal(decode_with(0, 0), ND_INVALID);
 	assert_int_equal(decode_with(0, 2), ND_INVALID);	/* no reads there */
-	assert_int_equal(decode_with(0, 3), ND_VERSION);
+	assert_int_equal(decode_with(0, 3), ND_INVALID);	/* of MARKER and OUTCOME only */
+	assert_int_equal(decode_with(0, 4), ND_VERSION);
 	assert_int_equal(decode_with(1, 0), ND_INVALID);
-	assert_int_equal(decode_with(1, 5), ND_INVALID);
+	assert_int_equal(decode_with(1, ENTRY_MARKER), ND_INVALID);	/* not in format 1 */
+	assert_int_equal(decode_with(1, ENTRY_OUTCOME), ND_INVALID);
+	assert_int_equal(decode_with(1, ENTRY_OUTCOME + 1), ND_INVALID);
 	assert_int_equal(decode_with(4, 0), ND_INVALID);	/* node 0 */
 	assert_int_equal(decode_with(12, 0), ND_INVALID);	/* counter 0 */
 	assert_int_equal(decode_with(GOLDEN_KEYS_AT, 0xff), ND_INVALID);	/* key count past the end */
@@ -194,6 +197,146 @@ static void malformed(void **state)
 	assert_int_equal(decode_with(GOLDEN_CHUNKS_AT, 0x7f), ND_INVALID);	/* chunk count past the end */
 	assert_int_equal(decode_with(GOLDEN_CHUNKS_AT + 1, 0), ND_INVALID);	/* chunk index 0 */
 	assert_int_equal(decode_with(GOLDEN_CHUNKS_AT + 3, 0), ND_INVALID);	/* overlong varint */
+}
+
+/* Format 3. */
+static const uint8_t golden_marker[] = {
+	0x03, 0x05, 0x07, 0x00,
+	0x02, 0x00, 0x00, 0x00,
+	0x03, 0x00, 0x00, 0x00,
+	0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x05, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x09, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,	/* position */
+	0x06, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,	/* previous */
+	0x03, 0x01, 0x02, 0x80, 0x01,					/* groups 1, 3, 131 */
+	0x01,
+	0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03,
+	0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,	/* read base */
+	0x01,
+	0x07, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x15,
+	0x01, 0x07,
+	'b', 'o', 'd', 'y'
+};
+static const uint8_t golden_outcome[] = {
+	0x03, 0x06, 0x01, 0x00,
+	0x02, 0x00, 0x00, 0x00,
+	0x03, 0x00, 0x00, 0x00,
+	0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x09, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,	/* position */
+	0x07, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,	/* decision before */
+	0x02, 0x01, 0x02,
+	0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00		/* decision */
+};
+
+static NdStatus decode_changed(const uint8_t *good, size_t len, size_t at, uint8_t byte)
+{
+	uint8_t		copy[128];
+	EntryHeader h;
+
+	memcpy(copy, good, len);
+	copy[at] = byte;
+	return entry_decode(copy, len, &h);
+}
+
+static void marker_and_outcome(void **state)
+{
+	const NdGroupId groups[] = {1, 3, 131};
+	EntryKey	keys[] = {{1, KEY_ROW_UPDATE}};
+	EntryKey	reads[] = {{7, KEY_REL_SHARE}};
+	const uint64_t chunk = 7;
+	NdGroupId	got[3];
+	EntryHeader part;
+	EntryHeader h;
+	NdBuf		buf;
+	NdBuf		marker;
+
+	(void) state;
+	nd_buf_init(&buf);
+	nd_buf_init(&marker);
+	assert_int_equal(entry_encode_txn(&buf, 7, (TxnId) {2, 3, 4}, 5, keys, 1, 4, reads, 1, &chunk, 1), ND_OK);
+	nd_buf_bytes(&buf, "body", 4);
+	assert_int_equal(entry_decode(buf.data, buf.len, &part), ND_OK);
+	assert_int_equal(entry_encode_marker(&marker, &part, 9, 6, groups, 3), ND_OK);
+	assert_int_equal(marker.len, sizeof(golden_marker));
+	assert_memory_equal(marker.data, golden_marker, sizeof(golden_marker));
+	assert_int_equal(entry_decode(marker.data, marker.len, &h), ND_OK);
+	assert_int_equal(h.kind, ENTRY_MARKER);
+	assert_int_equal(h.flags, 7);
+	assert_int_equal(h.position, 9);
+	assert_int_equal(h.previous, 6);
+	assert_int_equal(h.decision, 0);
+	assert_int_equal(h.n_groups, 3);
+	entry_groups(&h, got);
+	assert_memory_equal(got, groups, sizeof(got));
+	assert_int_equal(h.n_keys, 1);
+	assert_int_equal(h.n_reads, 1);
+	assert_int_equal(h.n_chunks, 1);
+	assert_int_equal(h.body_len, 4);
+	nd_buf_reset(&marker);
+	assert_int_equal(entry_encode_outcome(&marker, (TxnId) {2, 3, 4}, true, 9, 8, 7, groups, 2), ND_OK);
+	assert_int_equal(marker.len, sizeof(golden_outcome));
+	assert_memory_equal(marker.data, golden_outcome, sizeof(golden_outcome));
+	assert_int_equal(entry_decode(marker.data, marker.len, &h), ND_OK);
+	assert_int_equal(h.position, 9);
+	assert_int_equal(h.previous, 7);
+	assert_int_equal(h.decision, 8);
+	assert_int_equal(h.flags, 1);
+	entry_groups(&h, got);
+	assert_int_equal(got[1], 3);
+
+	/* a marker is made of a TXN, in order; groups ascend */
+	assert_int_equal(entry_encode_marker(&marker, &h, 9, 6, groups, 3), ND_INVALID);
+	assert_int_equal(entry_encode_marker(&marker, &part, 9, 9, groups, 3), ND_INVALID);
+	assert_int_equal(entry_encode_marker(&marker, &part, 9, 6, groups, 0), ND_INVALID);
+	assert_int_equal(entry_encode_marker(&marker, &part, 9, 6, groups, ENTRY_GROUPS_MAX + 1), ND_INVALID);
+	assert_int_equal(entry_encode_marker(&marker, &part, 0, 0, groups, 3), ND_INVALID);
+	assert_int_equal(entry_encode_outcome(&marker, part.txn, true, 9, 7, 7, groups, 2), ND_INVALID);
+	assert_int_equal(entry_encode_outcome(&marker, part.txn, true, 9, 7, 6, (NdGroupId[]) {3, 3}, 2), ND_INVALID);
+	assert_int_equal(entry_encode_outcome(&marker, part.txn, true, 9, 7, 6, (NdGroupId[]) {0, 3}, 2), ND_INVALID);
+
+	for (size_t len = 0; len < sizeof(golden_marker) - 4; len++)
+		assert_int_equal(entry_decode(golden_marker, len, &h), ND_INVALID);
+	for (size_t len = 0; len < sizeof(golden_outcome); len++)
+		assert_int_equal(entry_decode(golden_outcome, len, &h), ND_INVALID);
+#define MARKER_WITH(at, byte) decode_changed(golden_marker, sizeof(golden_marker), at, byte)
+#define OUTCOME_WITH(at, byte) decode_changed(golden_outcome, sizeof(golden_outcome), at, byte)
+	assert_int_equal(MARKER_WITH(0, 2), ND_INVALID);
+	assert_int_equal(MARKER_WITH(1, ENTRY_TXN), ND_INVALID);
+	assert_int_equal(MARKER_WITH(28, 0), ND_INVALID);		/* position 0 */
+	assert_int_equal(MARKER_WITH(36, 9), ND_INVALID);		/* previous not below it */
+	assert_int_equal(MARKER_WITH(44, 0), ND_INVALID);		/* no groups */
+	assert_int_equal(MARKER_WITH(46, 0), ND_INVALID);		/* a group twice */
+	assert_int_equal(MARKER_WITH(59, 6), ND_INVALID);		/* read base above base */
+	assert_int_equal(OUTCOME_WITH(2, 2), ND_INVALID);		/* neither commit nor abort */
+	assert_int_equal(OUTCOME_WITH(20, 1), ND_INVALID);		/* base */
+	assert_int_equal(OUTCOME_WITH(36, 8), ND_INVALID);
+	nd_buf_reset(&marker);
+	nd_buf_bytes(&marker, golden_outcome, sizeof(golden_outcome));
+	nd_buf_u8(&marker, 0);
+	assert_int_equal(entry_decode(marker.data, marker.len, &h), ND_INVALID);	/* something behind it */
+
+	/* a read base without reads */
+	nd_buf_reset(&buf);
+	assert_int_equal(entry_encode_txn(&buf, 7, (TxnId) {2, 3, 4}, 5, keys, 1, 0, NULL, 0, NULL, 0), ND_OK);
+	assert_int_equal(entry_decode(buf.data, buf.len, &part), ND_OK);
+	nd_buf_reset(&marker);
+	assert_int_equal(entry_encode_marker(&marker, &part, 9, 6, groups, 3), ND_OK);
+	assert_int_equal(entry_decode(marker.data, marker.len, &h), ND_OK);
+	marker.data[59] = 1;
+	assert_int_equal(entry_decode(marker.data, marker.len, &h), ND_INVALID);
+	/* more groups than there may be; ids above 32 bits */
+	nd_buf_reset(&marker);
+	nd_buf_bytes(&marker, golden_outcome, 44);
+	nd_buf_varint(&marker, ENTRY_GROUPS_MAX + 1);
+	assert_int_equal(entry_decode(marker.data, marker.len, &h), ND_INVALID);
+	marker.len = 44;
+	nd_buf_varint(&marker, 1);
+	nd_buf_varint(&marker, UINT64_C(1) << 32);
+	nd_buf_u64(&marker, 8);
+	assert_int_equal(entry_decode(marker.data, marker.len, &h), ND_INVALID);
+	nd_buf_free(&buf);
+	nd_buf_free(&marker);
 }
 
 static void chunk_index_overflows(void **state)
@@ -319,6 +462,7 @@ int main(void)
 		cmocka_unit_test(golden_decodes),
 		cmocka_unit_test(reads),
 		cmocka_unit_test(every_cut_of_the_header_is_invalid),
+		cmocka_unit_test(marker_and_outcome),
 		cmocka_unit_test(malformed),
 		cmocka_unit_test(chunk_index_overflows),
 		cmocka_unit_test(encode_refuses),

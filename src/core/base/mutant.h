@@ -80,6 +80,22 @@
 	X(CERTIFIER_FENCE_IGNORED, "an entry of a process that is gone is judged as if it lived") \
 	X(CERTIFIER_TOMBSTONE_IGNORED, "a transaction commits after its cancel") \
 	X(CERTIFIER_SAVE_FORGETS, "a checkpoint leaves reservations out") \
+	X(CERTIFIER_MARKER_TWICE, "a marker that comes again counts again") \
+	X(CERTIFIER_MARKER_GAP, "a marker counts though one before it is missing") \
+	X(CERTIFIER_MARKER_NOT_RESERVED, "what an open marker owns does not abort others") \
+	X(CERTIFIER_MARKER_READS, "what a part read is free between its marker and its outcome") \
+	X(CERTIFIER_OUTCOME_ANY_ORDER, "an outcome counts though one that was decided before it is missing") \
+	X(CERTIFIER_FENCE_FREES_MARKER, "a fence frees what an open marker owns") \
+	X(CERTIFIER_CANCEL_FREES_MARKER, "a cancel frees what an open marker owns, and its id is a tombstone") \
+	X(CERTIFIER_SAVE_NO_MARKERS, "a checkpoint leaves open markers out") \
+	X(SEQ_ANY_EPOCH, "an epoch that was made of an old state counts") \
+	X(SEQ_TIME_BACK, "a new leader's epoch has an earlier time than the last one") \
+	X(SEQ_REQUEST_TWICE, "a copy of a request gets a position of its own") \
+	X(SEQ_COMMIT_EARLY, "the first yes decides") \
+	X(SEQ_ABORT_LATE, "an abort entry undoes what was decided") \
+	X(SEQ_FORGET_EARLY, "a transaction is forgotten when one of its groups has its outcome") \
+	X(SEQ_VOTE_EARLY, "a group votes yes before its marker is certified") \
+	X(SEQ_OUTCOME_UNORDERED, "outcomes are appended though one decided before is missing") \
 	X(STORE_CUT_DAMAGE, "recovery cuts at a bad checksum, whatever stands behind it") \
 	X(STORE_ACK_BEFORE_SYNC, "a flush is called durable before its fdatasync has finished") \
 	X(STORE_FORGET_SUFFIX, "a truncated suffix comes back at recovery") \

@@ -4,12 +4,16 @@
  *
  * Owns: the order of the rules, incarnations, open chunks, the history checksum.
  *
- * The rules, first that fits:
+ * The rules of a TXN, first that fits:
+ *   0. open        the id has an open MARKER (DUPLICATE): undecided, and no other verdict of it may be remembered
  *   1. fence       an older incarnation than the node's highest seen: its process is gone, whatever it proposed late
  *   2. identity    the id has a verdict (DUPLICATE) or a tombstone (CANCELLED)
  *   3. age         the base is below the window or not below the entry itself, or a chunk is not kept: cannot be judged
  *   4. keys        in ascending order: reserved by another id, else changed above the base
  *   5. reads       in ascending order: changed above the read base
+ *
+ * A MARKER that is the next one of its group is judged likewise, its reads also against reservations; what is a commit of a TXN is PREPARED. An OUTCOME that is the
+ * next one ends its MARKER: with its keys changed at the OUTCOME, or without effect.
  *
  * Invariants:
  * 1. certifier_certify() judges first, reading only; then takes memory, which may fail; then changes state, which cannot fail.
@@ -17,7 +21,8 @@
  *    and a new one would contradict it. Refusals for age or fence need no memory: they repeat for ever.
  * 3. KEY_REL_ACCESS_SHARE is checked, not recorded: an applier takes no lock for what another node only read.
  * 4. Reads are checked, not recorded, and reservations mean nothing to them: a SERIALIZABLE transaction takes its place at its entry, so it must have
- *    read what holds there; who changes it later comes later. With 1 and the keys this makes the log's order a serial one.
+ *    read what holds there; who changes it later comes later. With 1 and the keys this makes the log's order a serial one. (A MARKER takes its place later: its reads are
+ *    owned till then.)
  */
 #include "../base/mutant.h"
 #include "certifier_int.h"
@@ -31,6 +36,8 @@ typedef struct Judgement
 	bool		remember;		/* add the entry to the window */
 	bool		keep_chunk;
 	uint8_t		recorded;		/* verdict kept with the entry */
+	bool		counts;			/* a MARKER or an OUTCOME that is the next one */
+	OpenMarker *ends;			/* an OUTCOME: of this one */
 } Judgement;
 
 NdStatus certifier__vector_reserve(void **data, uint64_t *cap, uint64_t n, size_t element_bytes)
@@ -70,6 +77,7 @@ void certifier_destroy(Certifier *c)
 	certifier__reservations_free(&c->reservations);
 	nd_free(c->nodes);
 	nd_free(c->chunks);
+	certifier__markers_free(c);
 	nd_free(c);
 }
 
@@ -125,24 +133,30 @@ static void conflict(const Certifier *c, EntryKey key, uint64_t base, Verdict *v
 			.by_txn = certifier__window_at(&c->window, by_index)->txn};
 }
 
+/* Another id owns what conflicts with the key. */
+static bool owned(const Certifier *c, const EntryHeader *h, EntryKey key, Verdict *v)
+{
+	const Owner *owner = certifier__reservations_conflict(&c->reservations, key, h->txn);
+
+	if (owner == NULL || MUTANT(CERTIFIER_RESERVATION_IGNORED) || (owner->open && MUTANT(CERTIFIER_MARKER_NOT_RESERVED)))
+		return false;
+	*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = owner->index, .by_txn = owner->txn};
+	return true;
+}
+
 /* Rules 4 and 5. false: a key with an unknown mode. */
 static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 {
 	for (uint32_t i = 0; i < h->n_keys; i++)
 	{
 		EntryKey	key = entry_key(h, i);
-		const Owner *owner;
 
 		if (key.mode >= 1 << CERTIFIER_MODE_BITS)
 			return false;
 		if (v->kind != VERDICT_COMMIT)
 			continue;
-		owner = certifier__reservations_conflict(&c->reservations, key, h->txn);
-		if (owner != NULL && !MUTANT(CERTIFIER_RESERVATION_IGNORED))
-		{
-			*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = owner->index, .by_txn = owner->txn};
+		if (owned(c, h, key, v))
 			continue;
-		}
 		/*
 		 * A reservation is not judged by what was changed since its base: its owner reads nothing before the reservation is applied on its node,
 		 * and what it does then is judged by the TXN's own base. Else a table that others write to could hardly ever be reserved.
@@ -152,7 +166,12 @@ static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 		conflict(c, key, h->base, v);
 	}
 	for (uint32_t i = 0; i < h->n_reads && v->kind == VERDICT_COMMIT && !MUTANT(CERTIFIER_READS_IGNORED); i++)
+	{
+		/* A part takes its place at its outcome: nobody who may come before that may change what it read. */
+		if (h->kind == ENTRY_MARKER && !MUTANT(CERTIFIER_MARKER_READS) && owned(c, h, entry_read(h, i), v))
+			break;
 		conflict(c, entry_read(h, i), MUTANT(CERTIFIER_READ_BASE) ? h->base : h->read_base, v);
+	}
 	return true;
 }
 
@@ -161,9 +180,13 @@ static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader
 	Verdict    *v = &j->verdict;
 	bool		in_window = h->base + MUTANT(CERTIFIER_OLD_BASE) >= c->window.start;
 	bool		reads_in_window = h->n_reads == 0 || h->read_base >= c->window.start;
+	const OpenMarker *open = certifier__marker_of(c, h->txn);
 
 	v->kind = VERDICT_COMMIT;
-	if (fenced && !MUTANT(CERTIFIER_FENCE_IGNORED))
+	/* Undecided, whatever else comes under the id: no other verdict of it may be remembered. */
+	if (open != NULL)
+		*v = (Verdict) {.kind = VERDICT_DUPLICATE, .by_index = open->index, .by_txn = h->txn, .first = VERDICT_PREPARED};
+	else if (fenced && !MUTANT(CERTIFIER_FENCE_IGNORED))
 		v->kind = VERDICT_ABORT_FENCED;
 	else if (earlier != NULL && earlier->kind == ENTRY_CANCEL && !MUTANT(CERTIFIER_TOMBSTONE_IGNORED))
 		*v = (Verdict) {.kind = VERDICT_ABORT_CANCELLED, .by_index = earlier->index, .by_txn = h->txn};
@@ -180,10 +203,57 @@ static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader
 	return ND_OK;
 }
 
+static NdStatus judge_marker(const Certifier *c, uint64_t index, const EntryHeader *h, bool fenced, const WindowEntry *earlier, Judgement *j)
+{
+	NdStatus	status;
+
+	if (h->previous != c->position && !(MUTANT(CERTIFIER_MARKER_TWICE) && certifier__marker_find(c, h->position) == NULL) &&
+		!(MUTANT(CERTIFIER_MARKER_GAP) && h->position > c->position))
+	{
+		j->fences = false;
+		j->verdict.kind = VERDICT_REPEATED;
+		return ND_OK;
+	}
+	status = judge_work(c, index, h, fenced, earlier, j);
+	j->counts = true;
+	if (j->verdict.kind == VERDICT_COMMIT)
+	{
+		j->verdict.kind = VERDICT_PREPARED;
+		j->remember = false;
+	}
+	return status;
+}
+
+static void judge_outcome(const Certifier *c, const EntryHeader *h, Judgement *j)
+{
+	Verdict    *v = &j->verdict;
+	OpenMarker *m = certifier__marker_find(c, h->position);
+	bool		commit = h->flags != 0;
+
+	j->fences = false;
+	v->kind = VERDICT_REPEATED;
+	if ((h->previous != c->decision && !MUTANT(CERTIFIER_OUTCOME_ANY_ORDER)) || h->decision <= c->decision || h->position > c->position)
+		return;
+	if (m != NULL ? txnid_compare(m->txn, h->txn) != 0 : commit)
+		return;
+	*v = (Verdict) {.kind = commit ? VERDICT_COMMIT : VERDICT_ABORT_ELSEWHERE, .by_index = m != NULL ? m->index : 0, .by_txn = h->txn};
+	j->counts = true;
+	j->ends = m;
+	j->remember = m != NULL;
+	j->recorded = (uint8_t) v->kind;
+}
+
 static void judge_cancel(const Certifier *c, const EntryHeader *h, const WindowEntry *earlier, Judgement *j)
 {
 	Verdict    *v = &j->verdict;
+	const OpenMarker *open = certifier__marker_of(c, h->txn);
 
+	/* other groups may commit it: too late */
+	if (open != NULL && !MUTANT(CERTIFIER_CANCEL_FREES_MARKER))
+	{
+		*v = (Verdict) {.kind = VERDICT_NONE, .by_index = open->index, .by_txn = h->txn, .first = VERDICT_PREPARED};
+		return;
+	}
 	if (earlier != NULL && earlier->kind != ENTRY_RESERVE)
 	{
 		v->kind = earlier->kind == ENTRY_CANCEL && earlier->verdict == VERDICT_NONE ? VERDICT_ABORT_OLD : VERDICT_NONE;
@@ -223,9 +293,14 @@ static NdStatus judge(const Certifier *c, uint64_t index, const EntryHeader *h, 
 			return ND_OK;
 		case ENTRY_CHUNK:
 			/* A late copy would keep the log for ever: nothing comes to end it. */
-			j->keep_chunk = !fenced && (earlier == NULL || earlier->kind == ENTRY_RESERVE) && h->base >= c->window.start &&
+			j->keep_chunk = !fenced && certifier__marker_of(c, h->txn) == NULL && (earlier == NULL || earlier->kind == ENTRY_RESERVE) && h->base >= c->window.start &&
 				chunks_find(c, h->txn) == NULL;
 			j->verdict.kind = fenced ? VERDICT_ABORT_FENCED : VERDICT_NONE;
+			return ND_OK;
+		case ENTRY_MARKER:
+			return judge_marker(c, index, h, fenced, earlier, j);
+		case ENTRY_OUTCOME:
+			judge_outcome(c, h, j);
 			return ND_OK;
 	}
 	return ND_INVALID;
@@ -245,9 +320,18 @@ static NdStatus take_memory(Certifier *c, const EntryHeader *h, const Judgement 
 	if (status == ND_OK && j->keep_chunk)
 		status = certifier__vector_reserve((void **) &c->chunks, &c->chunks_cap, c->n_chunks, sizeof(OpenChunks));
 	if (status == ND_OK && j->remember)
-		status = certifier__window_reserve(&c->window, takes_effect(h, j, ENTRY_TXN) ? h->n_keys : 0);
+		status = certifier__window_reserve(&c->window, takes_effect(h, j, ENTRY_TXN) ? h->n_keys : takes_effect(h, j, ENTRY_OUTCOME) ? j->ends->n_keys : 0);
 	if (status == ND_OK && takes_effect(h, j, ENTRY_RESERVE) && h->n_keys > 0)
 		status = certifier__reservations_reserve(&c->reservations, h->txn, h->n_keys);
+	if (status == ND_OK && j->verdict.kind == VERDICT_PREPARED)
+	{
+		status = certifier__marker_reserve(c, h->n_keys);
+		if (status != ND_OK)
+			return status;
+		status = certifier__reservations_reserve(&c->reservations, h->txn, (uint64_t) h->n_keys + h->n_reads);
+		if (status != ND_OK)
+			nd_free(c->markers[c->n_markers].keys);
+	}
 	return status;
 }
 
@@ -259,7 +343,8 @@ static void chunks_end(Certifier *c, TxnId txn, bool older_incarnations)
 	for (uint64_t i = 0; i < c->n_chunks; i++)
 	{
 		TxnId		id = c->chunks[i].txn;
-		bool		ends = older_incarnations ? id.node == txn.node && id.incarnation < txn.incarnation : txnid_compare(id, txn) == 0;
+		bool		ends = older_incarnations ? id.node == txn.node && id.incarnation < txn.incarnation && certifier__marker_of(c, id) == NULL :
+			txnid_compare(id, txn) == 0;
 
 		if (!ends)
 			c->chunks[kept++] = c->chunks[i];
@@ -283,24 +368,52 @@ static void fence(Certifier *c, TxnId txn)
 	chunks_end(c, txn, true);
 }
 
+static void open_marker(Certifier *c, uint64_t index, const EntryHeader *h)
+{
+	OpenMarker *m = &c->markers[c->n_markers++];
+
+	m->txn = h->txn;
+	m->position = h->position;
+	m->index = index;
+	for (uint32_t i = 0; i < h->n_keys; i++)
+	{
+		EntryKey	key = entry_key(h, i);
+
+		if (key.mode != KEY_REL_ACCESS_SHARE)
+			m->keys[m->n_keys++] = key;
+		certifier__reservations_add(&c->reservations, h->txn, index, key);
+	}
+	for (uint32_t i = 0; i < h->n_reads && !MUTANT(CERTIFIER_MARKER_READS); i++)
+		certifier__reservations_add(&c->reservations, h->txn, index, entry_read(h, i));
+	certifier__reservations_open(&c->reservations, h->txn, index);
+}
+
 static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, const Judgement *j)
 {
+	bool		over = h->kind == ENTRY_TXN || h->kind == ENTRY_CANCEL || (h->kind == ENTRY_MARKER && j->counts && j->verdict.kind != VERDICT_PREPARED);
+
 	if (j->fences)
 		fence(c, h->txn);
 	if (j->keep_chunk)
 		c->chunks[c->n_chunks++] = (OpenChunks) {h->txn, index};
-	if (h->kind == ENTRY_TXN || h->kind == ENTRY_CANCEL)
+	if (j->verdict.kind == VERDICT_PREPARED)
+		open_marker(c, index, h);
+	/* what an open marker has stays until its outcome, whatever comes under its id */
+	if (j->ends != NULL || (over && (certifier__marker_of(c, h->txn) == NULL || MUTANT(CERTIFIER_CANCEL_FREES_MARKER))))
 	{
 		chunks_end(c, h->txn, false);
 		certifier__reservations_end(&c->reservations, h->txn);
 	}
 	if (j->remember)
 	{
+		/* the verdict of a part is one of a transaction */
 		WindowEntry entry = {.index = index, .txn = h->txn, .number = h->kind == ENTRY_RESERVE ? h->flags : 0,
-			.kind = (uint8_t) h->kind, .verdict = j->recorded};
+			.kind = h->kind >= ENTRY_MARKER ? ENTRY_TXN : (uint8_t) h->kind, .verdict = j->recorded};
 
 		certifier__window_push(&c->window, &entry);
 	}
+	for (uint32_t i = 0; takes_effect(h, j, ENTRY_OUTCOME) && i < j->ends->n_keys; i++)
+		certifier__window_push_key(&c->window, j->ends->keys[i]);
 	for (uint32_t i = 0; j->verdict.kind == VERDICT_COMMIT && i < h->n_keys; i++)
 	{
 		EntryKey	key = entry_key(h, i);
@@ -312,7 +425,13 @@ static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, cons
 	}
 	if (j->remember)
 		certifier__window_evict(&c->window, c->limits.keys_max, c->limits.ids_max);
-	if (takes_effect(h, j, ENTRY_TXN))
+	if (j->ends != NULL)
+		certifier__marker_remove(c, j->ends);
+	if (j->counts && h->kind == ENTRY_MARKER)
+		c->position = h->position;
+	if (j->counts && h->kind == ENTRY_OUTCOME)
+		c->decision = h->decision;
+	if (takes_effect(h, j, ENTRY_TXN) || takes_effect(h, j, ENTRY_OUTCOME))
 		c->last_commit = index;
 	c->last_index = index;
 }
@@ -336,6 +455,14 @@ static void extend_history(Certifier *c, uint64_t index, const EntryHeader *h, c
 	c->history = nd_checksum(bytes, sizeof(bytes), c->history);
 	if (h->n_keys > 0)
 		c->history = nd_checksum(h->keys, (size_t) h->n_keys * ENTRY_KEY_BYTES, c->history);
+	if (h->kind >= ENTRY_MARKER)
+	{
+		const uint64_t place[] = {h->position, h->previous, h->decision, c->position, c->decision, c->n_markers};
+
+		for (size_t i = 0; i < sizeof(place); i++)
+			bytes[i] = (uint8_t) (place[i / 8] >> (8 * (i % 8)));
+		c->history = nd_checksum(bytes, sizeof(place), c->history);
+	}
 	if (h->n_reads > 0)
 		c->history = nd_checksum(h->reads, (size_t) h->n_reads * ENTRY_KEY_BYTES, c->history ^ h->read_base);
 }
@@ -376,7 +503,25 @@ uint64_t certifier_window_start(const Certifier *c)
 
 uint64_t certifier_open_chunk_floor(const Certifier *c)
 {
-	return c->n_chunks > 0 ? c->chunks[0].first : 0;
+	uint64_t	chunk = c->n_chunks > 0 ? c->chunks[0].first : 0;
+	uint64_t	marker = c->n_markers > 0 ? c->markers[0].index : 0;
+
+	return chunk == 0 || (marker > 0 && marker < chunk) ? marker : chunk;
+}
+
+uint64_t certifier_position(const Certifier *c)
+{
+	return c->position;
+}
+
+uint64_t certifier_decision(const Certifier *c)
+{
+	return c->decision;
+}
+
+bool certifier_is_open(const Certifier *c, uint64_t position)
+{
+	return certifier__marker_find(c, position) != NULL;
 }
 
 /* Into a list in log order that keeps the first `cap`. */
@@ -401,10 +546,10 @@ uint32_t certifier_owners(const Certifier *c, uint64_t after, CertifierOwner *ou
 	uint32_t	n = 0;
 
 	for (uint64_t i = 0; i < r->n_owners; i++)
-		if (r->owners[i].index > after)
+		if (r->owners[i].index > after && !r->owners[i].open)
 			n = list_owner(out, n, cap, (CertifierOwner) {r->owners[i].txn, r->owners[i].index});
 	for (uint64_t i = 0; i < c->n_chunks; i++)
-		if (c->chunks[i].first > after)
+		if (c->chunks[i].first > after && certifier__marker_of(c, c->chunks[i].txn) == NULL)
 			n = list_owner(out, n, cap, (CertifierOwner) {c->chunks[i].txn, c->chunks[i].first});
 	return n;
 }
@@ -432,9 +577,12 @@ void certifier_status(const Certifier *c, CertifierStatus *out)
 	out->keys = w->keys_next - w->keys_first;
 	out->ids = w->next - w->first;
 	out->reservations = r->n_owners;
+	out->markers = c->n_markers;
 	out->bytes = sizeof(Certifier) + w->entries_cap * sizeof(WindowEntry) + w->keys_cap * (sizeof(uint64_t) + 1) +
 		w->ids_cap * sizeof(uint64_t) + w->table.cap * sizeof(KeySlot) + r->cap * sizeof(ReservedSlot) +
-		r->owners_cap * sizeof(Owner) + c->nodes_cap * sizeof(NodeIncarnation) + c->chunks_cap * sizeof(OpenChunks);
+		r->owners_cap * sizeof(Owner) + c->markers_cap * sizeof(OpenMarker) + c->nodes_cap * sizeof(NodeIncarnation) + c->chunks_cap * sizeof(OpenChunks);
 	for (uint64_t i = 0; i < r->n_owners; i++)
 		out->bytes += r->owners[i].keys_cap * sizeof(EntryKey);
+	for (uint64_t i = 0; i < c->n_markers; i++)
+		out->bytes += (c->markers[i].n_keys + 1) * sizeof(EntryKey);
 }

@@ -12,6 +12,10 @@
  * 4. save() of equal histories gives equal bytes; certifier_checksum() is one of their fields: a chain over every entry, its verdict and
  *    the size of the state behind it, so it costs nothing to ask for, and replicas at the same last index compare it.
  * 5. certify() changes nothing when it answers ND_NOMEM.
+ * 6. What a MARKER owns ends with its OUTCOME alone: no fence and no CANCEL frees it, for other groups may commit. Until then every entry that conflicts with one
+ *    of its keys or reads aborts, whatever its base. So an OUTCOME needs no judgement, and the verdicts between do not depend on it (scenario D1).
+ * 7. A MARKER counts only when its `previous` is the last position that counted here, an OUTCOME only when its `previous` is the last decision that did: exactly
+ *    once and in order, whatever leaders propose again.
  *
  * Which id is remembered: every TXN, RESERVE and CANCEL judged with base >= window start. Below it an earlier verdict of the id may have
  * been forgotten, so an answer about it would be a guess: ABORT_OLD, and nothing is remembered (but a tombstone still stops a later TXN).
@@ -40,17 +44,20 @@ typedef enum VerdictKind
 								 * a tombstone, but no proof about the past */
 	VERDICT_ABORT_FENCED,		/* a newer incarnation of the origin has spoken (a CANCEL is never fenced: others may send it) */
 	VERDICT_ABORT_CANCELLED,	/* a CANCEL of this id came first */
-	VERDICT_DUPLICATE			/* the id already has a verdict; `by_index` is where; this copy has no effect. A RESERVE: its number
+	VERDICT_DUPLICATE,			/* the id already has a verdict; `by_index` is where; this copy has no effect. A RESERVE: its number
 								 * (flags) is not above the id's last one, or the id already has a verdict */
+	VERDICT_PREPARED,			/* a MARKER: the group's vote is yes, its keys are owned until the OUTCOME. Every ABORT and DUPLICATE of a MARKER is a no */
+	VERDICT_ABORT_ELSEWHERE,	/* an OUTCOME: abort. Another group voted no or was silent; or this one voted no, at the MARKER */
+	VERDICT_REPEATED			/* a MARKER or an OUTCOME that is not the next one of this group, or an OUTCOME without its MARKER: no effect */
 } VerdictKind;
 
 typedef struct Verdict
 {
 	VerdictKind kind;
 	uint64_t	key;
-	uint64_t	by_index;
+	uint64_t	by_index;		/* COMMIT of an OUTCOME: its MARKER, which has the part */
 	TxnId		by_txn;
-	VerdictKind first;			/* DUPLICATE: the verdict the id got at by_index */
+	VerdictKind first;			/* DUPLICATE: the verdict the id got at by_index; PREPARED while its MARKER, there, is open */
 } Verdict;
 
 NdStatus	certifier_create(CertifierLimits limits, Certifier **out);
@@ -66,10 +73,14 @@ NdStatus	certifier_certify(Certifier *c, uint64_t index, const EntryHeader *h, V
 bool		certifier_lookup(const Certifier *c, TxnId txn, uint64_t *index, VerdictKind *kind);
 /* Entries at or below this index can no longer be a base. */
 uint64_t	certifier_window_start(const Certifier *c);
-/* Lowest CHUNK index whose TXN is still to come, 0 = none: the log must not be truncated at or above it. */
+/* The last position and the last decision that counted here; whether the MARKER of a position is open: then the vote was yes. */
+uint64_t	certifier_position(const Certifier *c);
+uint64_t	certifier_decision(const Certifier *c);
+bool		certifier_is_open(const Certifier *c, uint64_t position);
+/* Lowest index of a CHUNK whose TXN or OUTCOME is still to come, or of an open MARKER; 0 = none: the log must not be truncated at or above it. */
 uint64_t	certifier_open_chunk_floor(const Certifier *c);
 /*
- * Ids that hold others up: they own keys, or the log keeps their chunks. In log order, those that began behind `after`, at most cap of them; how
+ * Ids that hold others up: they own keys, or the log keeps their chunks. Not those of open MARKERs: nobody but the sequencer ends them. In log order, those that began behind `after`, at most cap of them; how
  * many. An id that has both comes twice.
  */
 typedef struct CertifierOwner
@@ -91,7 +102,8 @@ typedef struct CertifierStatus
 {
 	uint64_t	keys;
 	uint64_t	ids;
-	uint64_t	reservations;	/* ids that own keys */
+	uint64_t	reservations;	/* ids that own keys, by RESERVE or by an open MARKER */
+	uint64_t	markers;		/* open MARKERs */
 	uint64_t	bytes;			/* memory, about */
 } CertifierStatus;
 void		certifier_status(const Certifier *c, CertifierStatus *out);

@@ -4,6 +4,7 @@
  *   keys.c          KeyTable: (hash, mode) -> last committed index
  *   window.c        Window: first-in first-out record of entries, their keys, and an index of it by transaction id
  *   reservation.c   Reservations: keys owned by transaction ids
+ *   marker.c        open markers of transactions over several groups
  *   certifier.c     the verdict: reads all of these, then changes them
  *   checkpoint.c    bytes of all of these
  *
@@ -99,10 +100,11 @@ typedef struct ReservedSlot
 typedef struct Owner
 {
 	TxnId		txn;
-	uint64_t	index;			/* of its first RESERVE */
+	uint64_t	index;			/* of its first RESERVE, or its MARKER */
 	EntryKey   *keys;			/* in the order in which they came */
 	uint64_t	n_keys;
 	uint64_t	keys_cap;
+	bool		open;			/* by a MARKER: ends with its OUTCOME alone */
 } Owner;
 
 typedef struct Reservations
@@ -116,14 +118,28 @@ typedef struct Reservations
 } Reservations;
 
 void		certifier__reservations_free(Reservations *r);
-/* Room for `more` (> 0) keys of txn. Makes the owner: so the last thing that may fail, and certifier__reservations_add() follows. */
+/* Room for `more` keys of txn. Makes the owner: so the last thing that may fail, and certifier__reservations_add() follows. */
 NdStatus	certifier__reservations_reserve(Reservations *r, TxnId txn, uint64_t more);
 const Owner *certifier__reservations_find(const Reservations *r, TxnId txn);
 /* The owner with the lowest id whose key conflicts; NULL: none. Those of txn itself and of older incarnations of its node do not count. */
 const Owner *certifier__reservations_conflict(const Reservations *r, EntryKey key, TxnId txn);
 void		certifier__reservations_add(Reservations *r, TxnId txn, uint64_t index, EntryKey key);
+/* Ends with the OUTCOME alone, from now on. */
+void		certifier__reservations_open(Reservations *r, TxnId txn, uint64_t index);
 void		certifier__reservations_end(Reservations *r, TxnId txn);
+/* Those that are open stay. */
 void		certifier__reservations_fence(Reservations *r, NdNodeId node, uint32_t incarnation);
+
+/* ---- marker.c ---- */
+
+typedef struct OpenMarker OpenMarker;
+
+OpenMarker *certifier__marker_find(const Certifier *c, uint64_t position);	/* NULL: not open */
+const OpenMarker *certifier__marker_of(const Certifier *c, TxnId txn);
+/* Room for one more with n_keys keys: its keys stand in the place behind the last one. */
+NdStatus	certifier__marker_reserve(Certifier *c, uint32_t n_keys);
+void		certifier__marker_remove(Certifier *c, OpenMarker *m);
+void		certifier__markers_free(Certifier *c);
 
 /* ---- certifier.c ---- */
 
@@ -139,6 +155,16 @@ typedef struct OpenChunks
 	uint64_t	first;			/* index of the first CHUNK */
 } OpenChunks;
 
+/* A MARKER that counted, voted yes, and waits for its OUTCOME. Its owner has the same id. */
+typedef struct OpenMarker
+{
+	TxnId		txn;
+	uint64_t	position;
+	uint64_t	index;
+	EntryKey   *keys;			/* what it changes, if it commits: the MARKER's keys without those that are not recorded */
+	uint32_t	n_keys;
+} OpenMarker;
+
 struct Certifier
 {
 	CertifierLimits limits;
@@ -153,6 +179,11 @@ struct Certifier
 	OpenChunks *chunks;			/* ascending by first */
 	uint64_t	n_chunks;
 	uint64_t	chunks_cap;
+	OpenMarker *markers;		/* ascending by position, and by index */
+	uint64_t	n_markers;
+	uint64_t	markers_cap;
+	uint64_t	position;		/* last MARKER that counted */
+	uint64_t	decision;		/* last OUTCOME that counted */
 };
 
 /* Make room for one more element in a vector. */

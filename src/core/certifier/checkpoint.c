@@ -2,12 +2,14 @@
  * checkpoint.c: a certifier's state as bytes, and back.
  *
  *   u32 magic  u16 version
- *   u64 keys_max  u64 ids_max  u64 last_index  u64 last_commit  u64 window start  u64 history
+ *   u64 keys_max  u64 ids_max  u64 last_index  u64 last_commit  u64 window start  u64 history  u64 position  u64 decision
  *   varint n, nodes:        u32 node  u32 incarnation                          ascending
  *   varint n, entries:      varint index (difference)  u8 kind  u8 verdict  u16 number  id
  *                           varint n, keys: u64 hash  u8 mode                  in log order
- *   varint n, owners:       id  varint index  varint n, keys                   ascending by id
+ *   varint n, owners:       id  u8 open  varint index  varint n, keys          ascending by id
  *   varint n, open chunks:  id  varint first index (difference)                ascending by first index
+ *   varint n, open markers: id  varint position (difference)  varint index (difference)  varint n, keys
+ *                                                                              ascending by position; each has an owner that is open
  *   u64 checksum of all before
  *
  *   id: u32 node  u32 incarnation  u64 counter
@@ -21,7 +23,7 @@
 #include "../base/mutant.h"
 
 #define MAGIC UINT32_C(0x5443444e)	/* "NDCT" */
-#define VERSION 2
+#define VERSION 3
 #define HEADER_BYTES 6
 #define ID_BYTES 16
 #define CHECKSUM_BYTES 8
@@ -72,6 +74,9 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 	size_t		start = out->len;
 	uint64_t	key_number = w->keys_first;
 	uint64_t	previous = w->start;
+	uint64_t	n_markers = MUTANT(CERTIFIER_SAVE_FORGETS) || MUTANT(CERTIFIER_SAVE_NO_MARKERS) ? 0 : c->n_markers;
+	uint64_t	position = 0;
+	uint64_t	n_owners;
 
 	nd_buf_u32(out, MAGIC);
 	nd_buf_u16(out, VERSION);
@@ -81,6 +86,8 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 	nd_buf_u64(out, c->last_commit);
 	nd_buf_u64(out, w->start);
 	nd_buf_u64(out, c->history);
+	nd_buf_u64(out, c->position);
+	nd_buf_u64(out, c->decision);
 
 	nd_buf_varint(out, c->n_nodes);
 	for (uint64_t i = 0; i < c->n_nodes; i++)
@@ -109,12 +116,18 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 		}
 	}
 
-	nd_buf_varint(out, MUTANT(CERTIFIER_SAVE_FORGETS) ? 0 : r->n_owners);
+	n_owners = MUTANT(CERTIFIER_SAVE_FORGETS) ? 0 : r->n_owners;
+	for (uint64_t i = 0; i < r->n_owners && MUTANT(CERTIFIER_SAVE_NO_MARKERS); i++)
+		n_owners -= r->owners[i].open;
+	nd_buf_varint(out, n_owners);
 	for (uint64_t i = 0; i < r->n_owners && !MUTANT(CERTIFIER_SAVE_FORGETS); i++)
 	{
 		const Owner *owner = &r->owners[i];
 
+		if (owner->open && MUTANT(CERTIFIER_SAVE_NO_MARKERS))
+			continue;
 		put_id(out, owner->txn);
+		nd_buf_u8(out, owner->open);
 		nd_buf_varint(out, owner->index);
 		nd_buf_varint(out, owner->n_keys);
 		for (uint64_t k = 0; k < owner->n_keys; k++)
@@ -128,6 +141,22 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 		put_id(out, c->chunks[i].txn);
 		nd_buf_varint(out, c->chunks[i].first - previous);
 		previous = c->chunks[i].first;
+	}
+
+	nd_buf_varint(out, n_markers);
+	previous = 0;
+	for (uint64_t i = 0; i < n_markers; i++)
+	{
+		const OpenMarker *m = &c->markers[i];
+
+		put_id(out, m->txn);
+		nd_buf_varint(out, m->position - position);
+		nd_buf_varint(out, m->index - previous);
+		position = m->position;
+		previous = m->index;
+		nd_buf_varint(out, m->n_keys);
+		for (uint32_t k = 0; k < m->n_keys; k++)
+			put_key(out, m->keys[k]);
 	}
 
 	if (!out->failed)
@@ -175,6 +204,8 @@ static bool entry_valid(const WindowEntry *e, uint64_t n_keys)
 		return false;
 	if (e->kind == ENTRY_CANCEL)
 		return e->verdict == VERDICT_ABORT_CANCELLED || e->verdict == VERDICT_NONE;
+	if (e->kind == ENTRY_TXN && e->verdict == VERDICT_ABORT_ELSEWHERE)
+		return true;
 	return (e->kind == ENTRY_TXN || e->kind == ENTRY_RESERVE) && e->verdict >= VERDICT_COMMIT && e->verdict <= VERDICT_ABORT_FENCED;
 }
 
@@ -224,15 +255,17 @@ static NdStatus read_owners(NdReader *r, Certifier *c)
 	Reservations *all = &c->reservations;
 	uint64_t	n;
 
-	if (!read_count(r, ID_BYTES + 2, &n))
+	if (!read_count(r, ID_BYTES + 3, &n))
 		return ND_DAMAGED;
 	for (uint64_t i = 0; i < n; i++)
 	{
 		TxnId		txn = read_id(r);
+		uint8_t		open = nd_read_u8(r);
 		uint64_t	index = nd_read_varint(r);
 		uint64_t	n_keys;
 
-		if (!read_count(r, ENTRY_KEY_BYTES, &n_keys) || n_keys == 0 || index == 0 || index > c->last_index || !id_valid(c, txn, true))
+		if (!read_count(r, ENTRY_KEY_BYTES, &n_keys) || open > 1 || (n_keys == 0 && !open) || index == 0 || index > c->last_index ||
+			!id_valid(c, txn, !open))
 			return ND_DAMAGED;
 		if (i > 0 && txnid_compare(all->owners[i - 1].txn, txn) >= 0)
 			return ND_DAMAGED;
@@ -248,6 +281,8 @@ static NdStatus read_owners(NdReader *r, Certifier *c)
 		}
 		if (all->owners[i].n_keys != n_keys)
 			return ND_DAMAGED;
+		if (open)
+			certifier__reservations_open(all, txn, index);
 	}
 	return ND_OK;
 }
@@ -264,7 +299,9 @@ static NdStatus read_chunks(NdReader *r, Certifier *c)
 		TxnId		txn = read_id(r);
 		uint64_t	step = nd_read_varint(r);
 
-		if (r->failed || step == 0 || step > c->last_index - first || !id_valid(c, txn, true))
+		const Owner *owner = certifier__reservations_find(&c->reservations, txn);
+
+		if (r->failed || step == 0 || step > c->last_index - first || !id_valid(c, txn, owner == NULL || !owner->open))
 			return ND_DAMAGED;
 		first += step;
 		if (certifier__vector_reserve((void **) &c->chunks, &c->chunks_cap, c->n_chunks, sizeof(OpenChunks)) != ND_OK)
@@ -272,6 +309,53 @@ static NdStatus read_chunks(NdReader *r, Certifier *c)
 		c->chunks[c->n_chunks++] = (OpenChunks) {txn, first};
 	}
 	return ND_OK;
+}
+
+static NdStatus read_marker(NdReader *r, Certifier *c)
+{
+	const OpenMarker *before = c->n_markers > 0 ? &c->markers[c->n_markers - 1] : NULL;
+	uint64_t	position = before != NULL ? before->position : 0;
+	uint64_t	index = before != NULL ? before->index : 0;
+	TxnId		txn = read_id(r);
+	uint64_t	position_step = nd_read_varint(r);
+	uint64_t	index_step = nd_read_varint(r);
+	const Owner *owner = certifier__reservations_find(&c->reservations, txn);
+	uint64_t	n_keys;
+	OpenMarker *m;
+
+	if (!read_count(r, ENTRY_KEY_BYTES, &n_keys) || n_keys >= UINT32_MAX || owner == NULL || !owner->open ||
+		position_step == 0 || position_step > c->position - position || index_step == 0 || index_step > c->last_index - index ||
+		owner->index > index + index_step)
+		return ND_DAMAGED;
+	for (uint64_t i = 0; i < c->n_markers; i++)
+		if (txnid_compare(c->markers[i].txn, txn) == 0)
+			return ND_DAMAGED;
+	if (certifier__marker_reserve(c, (uint32_t) n_keys) != ND_OK)
+		return ND_NOMEM;
+	m = &c->markers[c->n_markers++];
+	m->txn = txn;
+	m->position = position + position_step;
+	m->index = index + index_step;
+	for (; m->n_keys < n_keys; m->n_keys++)
+		if (!read_key(r, &m->keys[m->n_keys]) || m->keys[m->n_keys].mode == KEY_REL_ACCESS_SHARE)
+			return ND_DAMAGED;
+	return ND_OK;
+}
+
+/* As many as there are owners that are open. */
+static NdStatus read_markers(NdReader *r, Certifier *c)
+{
+	uint64_t	n_open = 0;
+	uint64_t	n;
+	NdStatus	status = ND_OK;
+
+	for (uint64_t i = 0; i < c->reservations.n_owners; i++)
+		n_open += c->reservations.owners[i].open;
+	if (!read_count(r, ID_BYTES + 3, &n) || n != n_open)
+		return ND_DAMAGED;
+	for (uint64_t i = 0; i < n && status == ND_OK; i++)
+		status = read_marker(r, c);
+	return status;
 }
 
 /* The window's newest committed TXN is the newest of all; a window without any says nothing but that it stands at or below the start. */
@@ -298,6 +382,8 @@ static NdStatus read_state(NdReader *r, Certifier *c)
 	c->last_commit = nd_read_u64(r);
 	c->window.start = nd_read_u64(r);
 	c->history = nd_read_u64(r);
+	c->position = nd_read_u64(r);
+	c->decision = nd_read_u64(r);
 	if (r->failed || c->last_index > CERTIFIER_INDEX_MAX || c->window.start > c->last_index)
 		return ND_DAMAGED;
 	status = read_nodes(r, c);
@@ -307,6 +393,8 @@ static NdStatus read_state(NdReader *r, Certifier *c)
 		status = read_owners(r, c);
 	if (status == ND_OK)
 		status = read_chunks(r, c);
+	if (status == ND_OK)
+		status = read_markers(r, c);
 	if (status == ND_OK && !last_commit_valid(c))
 		status = ND_DAMAGED;
 	if (status == ND_OK && (r->failed || nd_reader_left(r) != 0))

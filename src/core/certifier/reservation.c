@@ -6,8 +6,9 @@
  * 2. Owners ascend by id. Slots hold exactly the owners' keys, each (hash, mode, id) once; no answer depends on their order.
  * 3. All modes count, KEY_REL_ACCESS_SHARE too: an owner's TXN with these keys then cannot fail by a conflict.
  * 4. Nothing here is evicted: an end comes from the owner's TXN, its CANCEL or its incarnation's fence only, else a reservation would not
- *    protect the slow work it is for.
+ *    protect the slow work it is for. That of a MARKER ends with its OUTCOME only: other groups may commit it.
  */
+#include "../base/mutant.h"
 #include "certifier_int.h"
 
 #include <string.h>
@@ -140,7 +141,8 @@ NdStatus certifier__reservations_reserve(Reservations *r, TxnId txn, uint64_t mo
 
 	if (certifier__vector_reserve((void **) &r->owners, &r->owners_cap, r->n_owners, sizeof(Owner)) != ND_OK)
 		return ND_NOMEM;
-	keys = nd_alloc(want * sizeof(EntryKey));
+	/* a MARKER without keys is an owner all the same */
+	keys = nd_alloc((want > 0 ? want : 1) * sizeof(EntryKey));
 	if (keys == NULL)
 		return ND_NOMEM;
 	at = owner_position(r, txn);
@@ -162,8 +164,8 @@ const Owner *certifier__reservations_conflict(const Reservations *r, EntryKey ke
 
 		if (s->hash != key.hash || !key_modes_conflict(s->mode, key.mode) || txnid_compare(s->txn, txn) == 0)
 			continue;
-		/* this entry fences them */
-		if (s->txn.node == txn.node && s->txn.incarnation < txn.incarnation)
+		/* this entry fences them, but for open markers */
+		if (s->txn.node == txn.node && s->txn.incarnation < txn.incarnation && !certifier__reservations_find(r, s->txn)->open)
 			continue;
 		if (lowest == NULL || txnid_compare(s->txn, *lowest) < 0)
 			lowest = &s->txn;
@@ -185,6 +187,15 @@ void certifier__reservations_add(Reservations *r, TxnId txn, uint64_t index, Ent
 	owner->keys[owner->n_keys++] = key;
 }
 
+void certifier__reservations_open(Reservations *r, TxnId txn, uint64_t index)
+{
+	Owner	   *owner = (Owner *) certifier__reservations_find(r, txn);
+
+	owner->open = true;
+	if (owner->n_keys == 0)
+		owner->index = index;
+}
+
 void certifier__reservations_end(Reservations *r, TxnId txn)
 {
 	uint64_t	at = owner_position(r, txn);
@@ -195,5 +206,13 @@ void certifier__reservations_end(Reservations *r, TxnId txn)
 
 void certifier__reservations_fence(Reservations *r, NdNodeId node, uint32_t incarnation)
 {
-	remove_owners(r, owner_position(r, (TxnId) {node, 0, 0}), owner_position(r, (TxnId) {node, incarnation, 0}));
+	uint64_t	at = owner_position(r, (TxnId) {node, 0, 0});
+
+	while (at < r->n_owners && r->owners[at].txn.node == node && r->owners[at].txn.incarnation < incarnation)
+	{
+		if (r->owners[at].open && !MUTANT(CERTIFIER_FENCE_FREES_MARKER))
+			at++;
+		else
+			remove_owners(r, at, at + 1);
+	}
 }

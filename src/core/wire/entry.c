@@ -13,8 +13,9 @@
 
 #define ENTRY_FORMAT_PLAIN 1
 #define ENTRY_FORMAT_READS 2
+#define ENTRY_FORMAT_SEVERAL 3
 
-_Static_assert(ENTRY_FORMAT == ENTRY_FORMAT_READS, "the newest one");
+_Static_assert(ENTRY_FORMAT == ENTRY_FORMAT_SEVERAL, "the newest one");
 _Static_assert(KEY_REL_ACCESS_EXCLUSIVE == 16 + 8, "relation modes are lock.h's LOCKMODE + 16");
 
 static bool key_mode_valid(uint8_t mode)
@@ -62,6 +63,17 @@ static void put_keys(NdBuf *out, const EntryKey *keys, uint32_t n)
 	}
 }
 
+static void put_head(NdBuf *out, uint8_t format, EntryKind kind, uint16_t flags, TxnId txn, uint64_t base)
+{
+	nd_buf_u8(out, format);
+	nd_buf_u8(out, (uint8_t) kind);
+	nd_buf_u16(out, flags);
+	nd_buf_u32(out, txn.node);
+	nd_buf_u32(out, txn.incarnation);
+	nd_buf_u64(out, txn.counter);
+	nd_buf_u64(out, base);
+}
+
 static NdStatus encode(NdBuf *out, EntryKind kind, uint16_t flags, TxnId txn, uint64_t base, EntryKey *keys, uint32_t n_keys,
 					   uint64_t read_base, EntryKey *reads, uint32_t n_reads, const uint64_t *chunks, uint32_t n_chunks)
 {
@@ -69,13 +81,7 @@ static NdStatus encode(NdBuf *out, EntryKind kind, uint16_t flags, TxnId txn, ui
 
 	if (!keys_settle(keys, &n_keys) || !keys_settle(reads, &n_reads) || (n_reads > 0 && read_base > base))
 		return ND_INVALID;
-	nd_buf_u8(out, n_reads > 0 ? ENTRY_FORMAT_READS : ENTRY_FORMAT_PLAIN);
-	nd_buf_u8(out, (uint8_t) kind);
-	nd_buf_u16(out, flags);
-	nd_buf_u32(out, txn.node);
-	nd_buf_u32(out, txn.incarnation);
-	nd_buf_u64(out, txn.counter);
-	nd_buf_u64(out, base);
+	put_head(out, n_reads > 0 ? ENTRY_FORMAT_READS : ENTRY_FORMAT_PLAIN, kind, flags, txn, base);
 	put_keys(out, keys, n_keys);
 	if (n_reads > 0)
 	{
@@ -104,6 +110,61 @@ NdStatus entry_encode_txn(NdBuf *out, uint16_t flags, TxnId txn, uint64_t base, 
 						  uint64_t read_base, EntryKey *reads, uint32_t n_reads, const uint64_t *chunks, uint32_t n_chunks)
 {
 	return encode(out, ENTRY_TXN, flags, txn, base, keys, n_keys, read_base, reads, n_reads, chunks, n_chunks);
+}
+
+static NdStatus put_place(NdBuf *out, uint64_t position, uint64_t previous, const NdGroupId *groups, uint32_t n_groups)
+{
+	NdGroupId	before = 0;
+
+	if (position == 0 || n_groups == 0 || n_groups > ENTRY_GROUPS_MAX)
+		return ND_INVALID;
+	nd_buf_u64(out, position);
+	nd_buf_u64(out, previous);
+	nd_buf_varint(out, n_groups);
+	for (uint32_t i = 0; i < n_groups; i++)
+	{
+		if (groups[i] <= before)
+			return ND_INVALID;
+		nd_buf_varint(out, groups[i] - before);
+		before = groups[i];
+	}
+	return ND_OK;
+}
+
+NdStatus entry_encode_marker(NdBuf *out, const EntryHeader *part, uint64_t position, uint64_t previous, const NdGroupId *groups, uint32_t n_groups)
+{
+	NdStatus	status;
+
+	if (part->kind != ENTRY_TXN || previous >= position)
+		return ND_INVALID;
+	put_head(out, ENTRY_FORMAT_SEVERAL, ENTRY_MARKER, part->flags, part->txn, part->base);
+	status = put_place(out, position, previous, groups, n_groups);
+	if (status != ND_OK)
+		return status;
+	nd_buf_varint(out, part->n_keys);
+	nd_buf_bytes(out, part->keys, (size_t) part->n_keys * ENTRY_KEY_BYTES);
+	nd_buf_u64(out, part->read_base);
+	nd_buf_varint(out, part->n_reads);
+	nd_buf_bytes(out, part->reads, (size_t) part->n_reads * ENTRY_KEY_BYTES);
+	nd_buf_varint(out, part->n_chunks);
+	nd_buf_bytes(out, part->chunks, (size_t) (part->body - part->chunks));
+	nd_buf_bytes(out, part->body, part->body_len);
+	return out->failed ? ND_NOMEM : ND_OK;
+}
+
+NdStatus entry_encode_outcome(NdBuf *out, TxnId txn, bool commit, uint64_t position, uint64_t decision, uint64_t previous,
+							  const NdGroupId *groups, uint32_t n_groups)
+{
+	NdStatus	status;
+
+	if (previous >= decision)
+		return ND_INVALID;
+	put_head(out, ENTRY_FORMAT_SEVERAL, ENTRY_OUTCOME, commit, txn, 0);
+	status = put_place(out, position, previous, groups, n_groups);
+	if (status != ND_OK)
+		return status;
+	nd_buf_u64(out, decision);
+	return out->failed ? ND_NOMEM : ND_OK;
 }
 
 static EntryKey key_at(const uint8_t *keys, uint32_t i)
@@ -152,7 +213,8 @@ static NdStatus take_head(NdReader *r, uint8_t *format, EntryHeader *out)
 	out->txn.incarnation = nd_read_u32(r);
 	out->txn.counter = nd_read_u64(r);
 	out->base = nd_read_u64(r);
-	if (r->failed || kind < ENTRY_TXN || kind > ENTRY_CANCEL || out->txn.node == 0 || out->txn.counter == 0)
+	if (r->failed || kind < ENTRY_TXN || kind > ENTRY_OUTCOME ||
+		(kind >= ENTRY_MARKER) != (*format == ENTRY_FORMAT_SEVERAL) || out->txn.node == 0 || out->txn.counter == 0)
 		return ND_INVALID;
 	out->kind = (EntryKind) kind;
 	return ND_OK;
@@ -167,6 +229,33 @@ NdStatus entry_peek(const void *data, size_t len, EntryHeader *out)
 	return take_head(&r, &format, out);
 }
 
+/* What stands behind the base in a MARKER and an OUTCOME. */
+static bool take_place(NdReader *r, EntryHeader *out)
+{
+	uint64_t	group = 0;
+	uint64_t	n;
+
+	out->position = nd_read_u64(r);
+	out->previous = nd_read_u64(r);
+	n = nd_read_varint(r);
+	if (r->failed || out->position == 0 || n == 0 || n > ENTRY_GROUPS_MAX)
+		return false;
+	out->n_groups = (uint32_t) n;
+	out->groups = r->p;
+	for (uint32_t i = 0; i < out->n_groups; i++)
+	{
+		uint64_t	step = nd_read_varint(r);
+
+		if (r->failed || step == 0 || step > UINT32_MAX - group)
+			return false;
+		group += step;
+	}
+	if (out->kind == ENTRY_MARKER)
+		return out->previous < out->position;
+	out->decision = nd_read_u64(r);
+	return !r->failed && out->previous < out->decision && out->flags <= 1 && out->base == 0 && nd_reader_left(r) == 0;
+}
+
 NdStatus entry_decode(const void *data, size_t len, EntryHeader *out)
 {
 	NdReader	r;
@@ -179,15 +268,30 @@ NdStatus entry_decode(const void *data, size_t len, EntryHeader *out)
 	status = take_head(&r, &format, out);
 	if (status != ND_OK)
 		return status;
-	if (!take_keys(&r, &out->n_keys, &out->keys))
-		return ND_INVALID;
+	out->n_keys = 0;
 	out->read_base = 0;
 	out->n_reads = 0;
 	out->reads = NULL;
-	if (format == ENTRY_FORMAT_READS)
+	out->n_chunks = 0;
+	out->position = out->previous = out->decision = 0;
+	out->n_groups = 0;
+	if (format == ENTRY_FORMAT_SEVERAL && !take_place(&r, out))
+		return ND_INVALID;
+	if (out->kind == ENTRY_OUTCOME)
+	{
+		out->keys = out->chunks = out->body = r.p;
+		out->body_len = 0;
+		return ND_OK;
+	}
+	if (!take_keys(&r, &out->n_keys, &out->keys))
+		return ND_INVALID;
+	if (format >= ENTRY_FORMAT_READS)
 	{
 		out->read_base = nd_read_u64(&r);
-		if (!take_keys(&r, &out->n_reads, &out->reads) || out->n_reads == 0 || out->read_base > out->base || out->kind != ENTRY_TXN)
+		if (!take_keys(&r, &out->n_reads, &out->reads) || out->read_base > out->base)
+			return ND_INVALID;
+		/* one encoding: without reads there is no format 2, and no read base */
+		if (format == ENTRY_FORMAT_READS ? out->n_reads == 0 || out->kind != ENTRY_TXN : out->n_reads == 0 && out->read_base != 0)
 			return ND_INVALID;
 	}
 
@@ -229,6 +333,19 @@ void entry_chunks(const EntryHeader *h, uint64_t *out)
 	{
 		index += nd_read_varint(&r);
 		out[i] = index;
+	}
+}
+
+void entry_groups(const EntryHeader *h, NdGroupId *out)
+{
+	NdReader	r;
+	NdGroupId	group = 0;
+
+	nd_reader_init(&r, h->groups, (size_t) (h->keys - h->groups));
+	for (uint32_t i = 0; i < h->n_groups; i++)
+	{
+		group += (NdGroupId) nd_read_varint(&r);
+		out[i] = group;
 	}
 }
 

@@ -1,7 +1,7 @@
 /*
  * entry.h: the payload of a data group's DATA entries: what every replica must understand alike.
  *
- *   u8 format (1, with reads 2)  u8 kind  u16 flags
+ *   u8 format (1, with reads 2, MARKER and OUTCOME 3)  u8 kind  u16 flags
  *   u32 node  u32 incarnation  u64 counter          transaction id
  *   u64 base                                        index of this group that was applied at the origin at pre-commit
  *   varint n_keys, then n_keys times { u64 hash, u8 mode }   ascending by (hash, mode), no repeats
@@ -19,6 +19,14 @@
  *   CANCEL   gives up: frees the reservation, and is a tombstone: a later TXN of this id aborts.
  *            base: something that was applied before the id's TXN was proposed, for instance the TXN's base.
  *
+ *   MARKER   the part of a transaction over several groups that belongs to this one, placed by the group's leader at the sequencer's word (src/core/sequencer).
+ *            Certified like a TXN: then its keys and reads are owned until the OUTCOME. Everything but the fields below is the part's.
+ *   OUTCOME  of a MARKER: flags 1 commit, 0 abort. On commit the part takes effect here.
+ * Both are format 3: u64 position and u64 previous behind the base, varint n_groups, then so many times varint group (ascending, as differences, none is 0);
+ *   a MARKER goes on with its keys, then read base, n_reads (0 too) and reads, chunks, body; an OUTCOME with u64 decision, and ends there, its base is 0.
+ *   position: the transaction's place in the sequencer's order. previous: of a MARKER, the position before it in this group; of an OUTCOME, the decision before it in
+ *   this group. 0: none. decision: the outcome's place in the order in which outcomes were decided.
+ *
  * Reads (a TXN of isolation level SERIALIZABLE): keys of what it read, judged against changes above the read base, which is the group's index that its
  * snapshot surely showed (not above base). They exclude nobody else: what is changed behind the entry came after it.
  */
@@ -27,7 +35,8 @@
 
 #include "../base/base.h"
 
-#define ENTRY_FORMAT 2			/* newest; entries without what it brought are still written as 1 */
+#define ENTRY_FORMAT 3			/* newest; entries without what it brought are still written as 1 or 2 */
+#define ENTRY_GROUPS_MAX 256	/* of one transaction */
 #define ENTRY_KEY_BYTES 9		/* u64 hash, u8 mode */
 
 typedef enum EntryKind
@@ -35,7 +44,9 @@ typedef enum EntryKind
 	ENTRY_TXN = 1,
 	ENTRY_CHUNK = 2,
 	ENTRY_RESERVE = 3,
-	ENTRY_CANCEL = 4
+	ENTRY_CANCEL = 4,
+	ENTRY_MARKER = 5,
+	ENTRY_OUTCOME = 6
 } EntryKind;
 
 /* Key modes. Row modes conflict by PostgreSQL's row lock table, relation modes by its lock mode table (numbers are lock.h's LOCKMODE + 16). */
@@ -83,6 +94,11 @@ typedef struct EntryHeader
 	const uint8_t *chunks;		/* encoded: entry_chunks() */
 	const uint8_t *body;
 	size_t		body_len;
+	uint64_t	position;		/* this and the rest: MARKER and OUTCOME, else 0 */
+	uint64_t	previous;
+	uint64_t	decision;
+	uint32_t	n_groups;
+	const uint8_t *groups;		/* encoded: entry_groups() */
 } EntryHeader;
 
 /* Write a header; the caller appends the body behind it. keys are sorted and made unique in place. ND_NOMEM. */
@@ -91,6 +107,13 @@ NdStatus	entry_encode_header(NdBuf *out, EntryKind kind, uint16_t flags, TxnId t
 /* The same for a TXN with reads; none when n_reads is 0. ND_INVALID also for a read base above base. */
 NdStatus	entry_encode_txn(NdBuf *out, uint16_t flags, TxnId txn, uint64_t base, EntryKey *keys, uint32_t n_keys,
 							 uint64_t read_base, EntryKey *reads, uint32_t n_reads, const uint64_t *chunks, uint32_t n_chunks);
+/*
+ * A MARKER of a part, which is a decoded TXN: its keys, reads, chunks and body go along. groups ascend. ND_INVALID: no TXN, or position, previous or groups
+ * cannot be.
+ */
+NdStatus	entry_encode_marker(NdBuf *out, const EntryHeader *part, uint64_t position, uint64_t previous, const NdGroupId *groups, uint32_t n_groups);
+NdStatus	entry_encode_outcome(NdBuf *out, TxnId txn, bool commit, uint64_t position, uint64_t decision, uint64_t previous,
+								 const NdGroupId *groups, uint32_t n_groups);
 /* Kind, flags, id and base alone, without a look at what follows: however many keys there are. ND_INVALID, ND_VERSION. */
 NdStatus	entry_peek(const void *data, size_t len, EntryHeader *out);
 /* Fully validates keys and chunks. ND_INVALID, ND_VERSION (newer format). Points into data. */
@@ -98,6 +121,7 @@ NdStatus	entry_decode(const void *data, size_t len, EntryHeader *out);
 EntryKey	entry_key(const EntryHeader *h, uint32_t i);
 EntryKey	entry_read(const EntryHeader *h, uint32_t i);
 void		entry_chunks(const EntryHeader *h, uint64_t *out);	/* n_chunks indexes */
+void		entry_groups(const EntryHeader *h, NdGroupId *out);	/* n_groups ids */
 bool		key_modes_conflict(uint8_t a, uint8_t b);	/* false between a row and a relation mode */
 int			txnid_compare(TxnId a, TxnId b);
 
