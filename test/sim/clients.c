@@ -442,6 +442,10 @@ void clients_delivered(Host *h, const NodeDelivery *d)
 		case ENTRY_CANCEL:
 			finish(s, c);
 			break;
+		case ENTRY_MARKER:
+		case ENTRY_OUTCOME:
+			/* no client proposes one */
+			break;
 	}
 }
 
