@@ -290,5 +290,7 @@ bool node__gather(NodeGroup *g)
 	}
 	g->told_stall = false;
 	finish(g);
+	if (MUTANT(NODE_FLUSH_EACH) && node__flush_start(n))
+		node__flush_poll(n);
 	return true;
 }

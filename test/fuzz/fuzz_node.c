@@ -1,6 +1,7 @@
 /*
  * fuzz_node.c: one real node (driver, cores, certifiers, store on a memory disk), whose two peers are the input: frames of any bytes, well-formed
- * frames with any content, connections that come and go, a disk that is slow or full, clients, crashes between any two events.
+ * frames with any content, connections that come and go, a disk that is slow or full, clients, crashes between any two events. In three of four runs, by
+ * the input's length, there is a host of snapshots (node_snapshots.h).
  *
  * What holds whatever the peers say: no memory error; a frame that cannot be decoded changes no group; what the node sends can be decoded; entries are
  * delivered once and in order; each core is consistent in itself or frozen with a reason; the store never fails, and opens again after every
@@ -10,6 +11,7 @@
 #include "../sim/memvfs.h"
 
 #include "fuzz.h"
+#include "node_snapshots.h"
 
 #define PEERS 2					/* nodes 2 and 3 */
 #define GROUPS 3				/* group 0 and two data groups */
@@ -31,6 +33,8 @@ typedef struct World
 	bool		busy;
 	bool		up[PEERS + 2];
 	uint8_t		bytes[300];
+	bool		has_snapshots;
+	SnapshotHost host;
 } World;
 
 static World *world;			/* of the transport's functions */
@@ -84,6 +88,7 @@ static void see_offer(void *ctx, const WireSnapshotOffer *i)
 {
 	(void) ctx;
 	MUST(i->group < GROUPS);
+	world->host.sent = *i;
 }
 
 static void see_chunk(void *ctx, const WireSnapshotChunk *i)
@@ -138,7 +143,7 @@ static NdStatus on_deliver(void *ctx, const NodeDelivery *d)
 	MUST(d->group < GROUPS);
 	if (w->busy)
 		return ND_BUSY;
-	MUST(w->delivered[d->group] == 0 || d->index == w->delivered[d->group] + 1);
+	MUST(w->delivered[d->group] == 0 ? d->index <= w->applied[d->group] + 1 : d->index == w->delivered[d->group] + 1);
 	MUST(!d->has_header || d->kind == RAFT_ENTRY_DATA);
 	w->delivered[d->group] = d->index;
 	return ND_OK;
@@ -199,9 +204,11 @@ static void start(World *w)
 		.self = 1, .incarnation = ++w->incarnation, .cluster_id = 42, .tick_ms = 10, .election_ticks = 5, .heartbeat_ticks = 1,
 		.append_bytes_max = 1000, .inflight_max = 4, .inflight_bytes_max = 4000, .uncommitted_bytes_max = 4000,
 		.certifier = {.keys_max = 20, .ids_max = 20}, .checkpoint_every = 4, .entry_bytes_max = 400, .sleep_after_ticks = 8,
-		.orphan_ticks = 20, .seed = 1,
+		.orphan_ticks = 20, .snapshot_chunk_bytes = 40, .snapshot_window_bytes = 100, .seed = 1,
 	};
-	NodeCallbacks callbacks = {.deliver = on_deliver, .proposal_failed = on_failed, .read_done = on_read, .log = on_log, .ctx = w};
+	const NodeSnapshots snapshots = snapshot_host(&w->host);
+	NodeCallbacks callbacks = {.deliver = on_deliver, .proposal_failed = on_failed, .read_done = on_read, .log = on_log, .ctx = w,
+		.snapshots = w->has_snapshots ? &snapshots : NULL};
 	NdGroupId	groups[GROUPS];
 	char		error[400] = "";
 	NdStatus	status = store_open(memvfs_vfs(w->disk), &config, &w->store, error, sizeof(error));
@@ -218,6 +225,7 @@ static void start(World *w)
 	node_set_transport(w->node, &w->transport);
 	memset(w->up, 0, sizeof(w->up));
 	memset(w->delivered, 0, sizeof(w->delivered));
+	w->host = (SnapshotHost) {.applied = w->applied, .delivered = w->delivered};
 }
 
 static void stop(World *w)
@@ -460,6 +468,47 @@ static void frame(World *w, NdNodeId from)
 	nd_buf_free(&buf);
 }
 
+/* Of snapshots: an offer, the next pieces of the one that was offered, any piece, an answer to what the node offers. */
+static void snapshot_frame(World *w, NdNodeId from)
+{
+	SnapshotHost *h = &w->host;
+	uint32_t	what = pick(w, 8);
+	RaftStatus	s = {0};
+	NdBuf		buf;
+
+	nd_buf_init(&buf);
+	if (what < 2)
+	{
+		NdGroupId	group = pick(w, GROUPS);
+		uint8_t		bytes[512];
+
+		raft_status(node_raft(w->node, group), &s);
+		h->offered = (WireSnapshotOffer) {.group = group, .id = ++w->counter, .index = near(w, s.commit + 2), .term = near(w, s.term > 0 ? s.term : 1),
+		.configuration = members(w, 1 + pick(w, 5))};
+		h->offered.checkpoint = h->offered.index + pick(w, 3);
+		h->offered.applied = h->offered.checkpoint + pick(w, 3);
+		h->offered.checkpoint_bytes = near(w, stream(h->offered.applied, bytes));
+		h->offset = 0;
+		wire_put_snapshot_offer(&buf, &h->offered);
+	}
+	else if (what < 5)
+		for (uint32_t i = 0; i < 4; i++)
+		{
+			uint32_t	len = 1 + pick(w, 100);
+
+			put_chunk(h, &buf, h->offset, len, false);
+			h->offset += len;
+		}
+	else if (what < 6)
+		put_chunk(h, &buf, near(w, h->offset), pick(w, 100), pick(w, 4) == 0);
+	else
+		wire_put_snapshot_ack(&buf, &(WireSnapshotAck) {.group = h->sent.group, .id = near(w, h->sent.id), .kind = WIRE_SNAPSHOT_NEXT + pick(w, 4),
+			.offset = near(w, pick(w, 10) * 40)});
+	if (!buf.failed && buf.len > 0)
+		node_frame(w->node, from, buf.data, buf.len);
+	nd_buf_free(&buf);
+}
+
 /* ---- everything else ---- */
 
 static void join(World *w)
@@ -595,6 +644,11 @@ static void event(World *w)
 		memvfs_set_space(w->disk, DISK_BYTES);
 		start(w);
 	}
+	else if (pick(w, 4) > 0)
+		for (uint32_t i = pick(w, 8); i > 0; i--)
+			snapshot_frame(w, peer);
+	else
+		w->host.busy = !w->host.busy;
 	work(w);
 }
 
@@ -606,6 +660,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&w, 0, sizeof(w));
 	world = &w;
 	w.c = &choices;
+	w.has_snapshots = size % 4 != 0;
 	nd_reader_init(&choices, data, size);
 	w.disk = memvfs_create();
 	memvfs_set_space(w.disk, DISK_BYTES);

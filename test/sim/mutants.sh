@@ -25,6 +25,7 @@ declare -A ELSEWHERE=(
 	[NODE_SNAPSHOT_LOG_CUT]="unit/test_node_snapshot"
 	[NODE_SNAPSHOT_DELIVERS]="unit/test_node_snapshot"
 	[NODE_TRUNCATE_CHUNKS]="unit/test_node_snapshot"
+	[NODE_FLUSH_EACH]="unit/test_node_groups"
 	[NODE_REUSE_ID]="unit/test_node_member"
 	[RAFT_COMMIT_UNMATCHED]="unit/test_raft_traps"
 	[RAFT_STALE_PERSISTED]="unit/test_raft_traps"

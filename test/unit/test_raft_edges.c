@@ -213,6 +213,40 @@ static void test_snapshot_ends_a_campaign(void **state)
 	}
 }
 
+/* A snapshot from someone who lies: this term's leader has shown us other entries in its place. Older ones may go. */
+static void test_snapshot_against_what_matched(void **state)
+{
+	RaftMessage m = {.type = RAFT_MSG_HEARTBEAT, .group = 7, .from = 3, .to = 2, .term = 9};
+	Raft	   *r;
+
+	(void) state;
+	h_cluster(h, 3);
+	lead(1);
+	for (int i = 0; i < 4; i++)
+		h_propose(h, 1, "x");
+	h_settle(h);
+	h_deliver(h, 1, 2);
+	r = h->nodes[2].raft;
+	assert_int_equal(status_of(2).last_index, 5);
+	assert_int_equal(status_of(2).commit, 1);
+	assert_int_equal(raft_set_install(r, RAFT_INSTALL_COMING, 3, 1), ND_INVALID);	/* we have it */
+	for (int lie = 0; lie < 2; lie++)
+	{
+		if (lie == 0)
+		{
+			/* in a new term nothing matched yet */
+			assert_int_equal(raft_step(r, &m), ND_OK);
+			assert_int_equal(raft_set_install(r, RAFT_INSTALL_COMING, 3, 8), ND_OK);
+			assert_int_equal(raft_set_install(r, RAFT_INSTALL_NONE, 0, 0), ND_OK);
+			m = (RaftMessage) {.type = RAFT_MSG_APPEND, .group = 7, .from = 3, .to = 2, .term = 9, .index = 5, .log_term = 1};
+			assert_int_equal(raft_step(r, &m), ND_OK);
+			h_check(h, 2);
+		}
+		assert_int_equal(lie == 0 ? raft_set_install(r, RAFT_INSTALL_COMING, 3, 8) : raft_snapshot_installed(r, 3, 8, raft_configuration(r)), ND_FROZEN);
+	}
+	assert_string_equal(raft_frozen_reason(r), "a snapshot contradicts entries that were matched in this term");
+}
+
 static RaftConfiguration *members;
 
 static NdStatus install(void *arg)
@@ -388,7 +422,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_entries_of_a_later_term), T(test_cut_of_entries_not_handed_over), T(test_more_cuts_than_fences),
-		T(test_snapshot_over_pending_entries), T(test_snapshot_ends_a_campaign), T(test_install_without_memory),
+		T(test_snapshot_over_pending_entries), T(test_snapshot_ends_a_campaign), T(test_snapshot_against_what_matched), T(test_install_without_memory),
 		T(test_announcement_without_memory), T(test_reads_are_bounded), T(test_read_without_memory), T(test_too_many_members),
 		T(test_array_beyond_32_bits),
 	};

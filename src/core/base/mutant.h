@@ -30,6 +30,7 @@
 	X(NODE_ANSWER_TWICE, "a proposal that was certified still waits for its deadline") \
 	X(NODE_TRUNCATE_NEEDED, "the log is cut above what the tables durably hold and the checkpoint covers") \
 	X(NODE_TRUNCATE_CHUNKS, "the log is cut above chunks that a transaction still names") \
+	X(NODE_FLUSH_EACH, "every group's writes are flushed by themselves") \
 	X(NODE_RELEASE_GATHER, "a flush that ends releases what the next one will cover") \
 	X(NODE_LATE_NOT_SENT, "a proposal that left this node is called not sent at its deadline") \
 	X(NODE_REUSE_ID, "a node id is given twice") \

@@ -221,7 +221,7 @@ NdStatus	raft_compacted(Raft *r, uint64_t first_index);
 /*
  * A snapshot behind (index, term) comes in. The replica lacks an entry that is committed, so it cannot win: until the end it does not campaign, it votes as
  * ever. CLOSED: nor does it take APPENDs: the driver is about to replace the log. The end: raft_snapshot_installed(), or RAFT_INSTALL_NONE.
- * ND_INVALID, nothing changed: as for raft_snapshot_installed(): it is not needed, or not any more.
+ * ND_INVALID, nothing changed: as for raft_snapshot_installed(): it is not needed, or not any more. ND_FROZEN: it cannot be, by what this term's leader said.
  */
 typedef enum RaftInstall
 {

@@ -86,12 +86,33 @@ static bool is_needed(const Raft *r, uint64_t index, uint64_t term)
 		!(index <= r->log.last && raft__term(&r->log, index) == term);
 }
 
+/*
+ * May the log be replaced by a snapshot behind (index, term)? Who sends one has been answered by us in its own term, so what it sends was committed in our
+ * term or before, and stands in the log of whoever leads our term. What we matched against that log therefore never contradicts it.
+ */
+static NdStatus check_snapshot(Raft *r, uint64_t index, uint64_t term)
+{
+	if (!is_needed(r, index, term))
+		return ND_INVALID;
+	if (index <= r->matched && term <= r->term)	/* in a newer term nothing is matched yet */
+	{
+		raft__freeze(r, "a snapshot contradicts entries that were matched in this term");
+		return ND_FROZEN;
+	}
+	return ND_OK;
+}
+
 NdStatus raft_set_install(Raft *r, RaftInstall install, uint64_t index, uint64_t term)
 {
+	NdStatus	status;
+
 	if (r->frozen != NULL)
 		return ND_FROZEN;
-	if (r->taken || (install != RAFT_INSTALL_NONE && !is_needed(r, index, term)))
+	if (r->taken)
 		return ND_INVALID;
+	status = install != RAFT_INSTALL_NONE ? check_snapshot(r, index, term) : ND_OK;
+	if (status != ND_OK)
+		return status;
 	if (install != RAFT_INSTALL_NONE && (r->state == RAFT_CANDIDATE || r->state == RAFT_PRECANDIDATE))
 		raft__become_follower(r, r->term, 0);
 	r->install = install;
@@ -100,10 +121,15 @@ NdStatus raft_set_install(Raft *r, RaftInstall install, uint64_t index, uint64_t
 
 NdStatus raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const RaftConfiguration *c)
 {
+	NdStatus	status;
+
 	if (r->frozen != NULL)
 		return ND_FROZEN;
-	if (r->taken || !is_needed(r, index, term) || !raft__configuration_valid(c) || c->index > index)
+	if (r->taken || !raft__configuration_valid(c) || c->index > index)
 		return ND_INVALID;
+	status = check_snapshot(r, index, term);
+	if (status != ND_OK)
+		return status;
 	if (!raft__members_reserve(r, c->n))
 		return ND_NOMEM;
 	if (r->state != RAFT_FOLLOWER || term > r->term)
@@ -113,7 +139,7 @@ NdStatus raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const R
 	if (!MUTANT(RAFT_SNAPSHOT_KEEPS_CONFIG))
 		raft__install_configuration(r, c, c);
 	raft__advance_commit(r, index);
-	r->matched = raft__max(r->matched, index);	/* committed, so in the log of whoever leads */
+	r->matched = index;			/* committed, so in the log of whoever leads */
 	r->n_fences = 0;
 	r->fence_wanted = true;
 	if (r->leader != 0)
@@ -122,7 +148,7 @@ NdStatus raft_snapshot_installed(Raft *r, uint64_t index, uint64_t term, const R
 
 		m.index = index;
 		if (raft__send_dependent(r, &m))
-			r->acked = raft__max(r->acked, index);
+			r->acked = index;
 	}
 	return ND_OK;
 }
