@@ -1,9 +1,12 @@
 """scenario: what the tests of named interleavings share beside the harness: tables, sessions in threads, stop events."""
 import os
+import re
 import signal
+import subprocess
 import threading
 
 from harness import Error, equal, poll
+from cluster import BIN
 
 SECONDS = 30			# within which another session's commit must pass, whatever was done to a first one
 
@@ -13,6 +16,25 @@ def make(c, *commands):
 	for command in commands:
 		c.execute(1, command)
 	c.wait_caught_up()
+
+
+def dump(c, i):
+	"""The schema of a node and its roles, as pg_dump writes them."""
+	command = [BIN + "/pg_dump", "--schema-only", c.dsn(i)]
+	roles = [BIN + "/pg_dumpall", "--roles-only", "-d", c.dsn(i)]
+	text = "".join(subprocess.run(x, check=True, stdout=subprocess.PIPE, text=True).stdout for x in (command, roles))
+	return "\n".join(line for line in text.splitlines() if not re.match(r"\\(un)?restrict ", line))	# a random word against injection
+
+
+def same_schema(c):
+	c.wait_caught_up()
+	dumps = {i: dump(c, i) for i in c.running()}
+	first = min(dumps)
+	for i in dumps:
+		if dumps[i] != dumps[first]:
+			a, b = dumps[first].splitlines(), dumps[i].splitlines()
+			raise AssertionError("schemas of nodes %d and %d differ: %r, %r" % (first, i, [x for x in a if x not in b][:5],
+																			[x for x in b if x not in a][:5]))
 
 
 class Session:

@@ -5,12 +5,17 @@
 #define NODEDB_DDL_H
 
 #include "../nodedb.h"
+#include "nodes/pg_list.h"
 #include "utils/rel.h"
 
 /* Run the command of an 'X' record on a replica, inside the applier's transaction, no snapshot pushed. ereports on failure. */
 extern void ddl_apply(const char *data, Size len);
 /* _PG_init: the utility hook. */
 extern void ddl_init(void);
+
+/* Tables whose rows travel when the running command ends (rewrite.c); whoever changes a row of one meanwhile asks ddl_rewrite_check(), which refuses it. */
+extern List *ddl_rewriting;
+extern void ddl_rewrite_check(Oid relid);
 
 /* The applier changed a row of this table: of nodedb.index_builds, a builder is started after the commit. Cheap for other tables. */
 extern void ddl_build_row_applied(Relation rel);

@@ -38,6 +38,10 @@ typedef struct DdlCommand
 
 	/* touched.c, while it runs */
 	List	   *created;		/* ObjectAddress * */
+
+	/* rewrite.c */
+	List	   *rewritten;		/* oids of tables whose rows travel behind the command */
+	List	   *own_defaults;	/* OwnDefault * */
 } DdlCommand;
 
 /* Where an entry of the global key stands: one schema change at a time, cluster-wide. */
@@ -74,13 +78,21 @@ extern void ddl_build_concurrently(IndexStmt *stmt, char *text, bool toplevel);
 extern void ddl_drop_unfinished(IndexStmt *stmt);
 extern void ddl_concurrent_init(void);
 
-/* ---- refuse.c: what is not replicated yet, or cannot be ---- */
+/* ---- refuse.c: what is not replicated, or must not be done by one node ---- */
 extern void ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid);
 /* replicate_ddl is off: what one node alone must not do to distributed tables. */
 extern void ddl_refuse_alone(DdlCommand *c);
-/* Just before it runs, with everything reserved: values that would differ from node to node. */
-extern void ddl_refuse_volatile(DdlCommand *c);
 extern void ddl_refuse_mixed(const char *what) pg_attribute_noreturn();
+
+/* ---- rewrite.c: ALTER TABLE whose values differ from node to node ---- */
+/* Just before it runs, with everything reserved: finds the tables whose rows must travel (c->rewritten); refuses what needs an object of this node. */
+extern void ddl_rewrite_look(DdlCommand *c);
+/* For a command with c->rewritten, whose statement is the caller's own copy: before its record is written, and after it ran. */
+extern void ddl_rewrite_begin(DdlCommand *c);
+extern void ddl_rewrite_finish(DdlCommand *c);
+/* On a replica: the record before the command. */
+struct DdlRecord;
+extern void ddl_rewrite_empty(const struct DdlRecord *r);
 
 /* ---- touched.c: what a running command touches ---- */
 extern void ddl_touched_init(void);
@@ -93,7 +105,8 @@ extern void ddl_touched_finish(DdlCommand *c);
 typedef enum DdlRecordKind
 {
 	DDL_RECORD_COMMAND = 1,
-	DDL_RECORD_NAMES = 2		/* relations that the command before made: they must have come out alike */
+	DDL_RECORD_NAMES = 2,		/* relations that the command before made: they must have come out alike */
+	DDL_RECORD_EMPTIED = 3		/* tables that the next command finds empty: their rows follow */
 } DdlRecordKind;
 
 typedef struct DdlRecord
@@ -103,7 +116,7 @@ typedef struct DdlRecord
 	char	   *session_role;
 	TimestampTz xact_time;
 	TimestampTz statement_time;
-	int			n_pairs;		/* COMMAND: settings and values; NAMES: schemas and names */
+	int			n_pairs;		/* COMMAND: settings and values; else schemas and names */
 	char	  **keys;
 	char	  **values;
 	char	   *text;
@@ -111,7 +124,7 @@ typedef struct DdlRecord
 
 /* The command as it stands here and now: role, settings, time. */
 extern void ddl_record_command(const char *text);
-extern void ddl_record_names(List *schemas, List *names);
+extern void ddl_record_names(DdlRecordKind kind, List *schemas, List *names);
 extern void ddl_record_decode(const char *data, Size len, DdlRecord *out);
 
 /* ---- text.c: the text that travels ---- */

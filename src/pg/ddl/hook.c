@@ -256,15 +256,23 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 	/* Queries of the command see what the reservation waited for. */
 	if (own_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
-	ddl_refuse_volatile(c);
+	ddl_rewrite_look(c);
 	if (ddl_is_extension(c->stmt))
 		ddl_extension_check(c->stmt);
 	writeset_key(ddl_global_key(), DDL_GLOBAL_KEY_MODE);
 	for (int i = 0; i < list_length(c->relations); i++)
 		writeset_relation_lock(list_nth_oid(c->relations, i), AccessExclusiveLock);
+	if (c->rewritten != NIL)
+	{
+		own_copy(call);
+		c->stmt = call->pstmt->utilityStmt;
+		ddl_rewrite_begin(c);
+	}
 	ddl_record_command(text);
 	run(call);
 	ddl_touched_finish(c);
+	if (c->rewritten != NIL)
+		ddl_rewrite_finish(c);
 	if (own_snapshot)
 		PopActiveSnapshot();
 }
@@ -440,6 +448,7 @@ run_schema_command(UtilityCall *call)
 {
 	DdlCommand *c;
 	DdlCommand *outer;
+	List	   *outer_rewriting = ddl_rewriting;
 
 	if (ddl_is_concurrent_build(call->pstmt->utilityStmt))
 	{
@@ -480,6 +489,7 @@ run_schema_command(UtilityCall *call)
 	PG_FINALLY();
 	{
 		ddl_touched_end(outer);
+		ddl_rewriting = outer_rewriting;
 	}
 	PG_END_TRY();
 }

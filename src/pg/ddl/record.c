@@ -1,14 +1,15 @@
 /*
  * record.c: the bytes of an 'X' record: a command with all that its meaning depends on, or the names that came out of it.
  *
- *   u8 format (1)  u8 kind
+ *   u8 format  u8 kind
  *   COMMAND: string role, string session_role, u64 transaction timestamp, u64 statement timestamp (as in PostgreSQL), varint n, n times { setting, value }, string text
- *   NAMES:   varint n, n times { schema, name }
+ *   NAMES, EMPTIED:   varint n, n times { schema, name }
  * Strings are varint length + bytes.
  *
  * Invariants:
  * 1. What changes the meaning of a command's text stands in the record. What is a matter of the node (tablespaces, memory, planner) does not.
- * 2. Bytes that do not parse are damage, never an assertion.
+ * 2. A kind that older versions do not know has a higher format: they wait for their update.
+ * 3. Bytes that do not parse are damage, never an assertion.
  */
 #include "ddl_internal.h"
 
@@ -20,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #define FORMAT 1
+#define FORMAT_EMPTIED 2		/* the newest */
 #define PAIRS_MAX 100000
 
 /* Settings that a command's meaning depends on. Those of extensions are left out where the extension is not loaded. */
@@ -99,15 +101,15 @@ ddl_record_command(const char *text)
 }
 
 void
-ddl_record_names(List *schemas, List *names)
+ddl_record_names(DdlRecordKind kind, List *schemas, List *names)
 {
 	ListCell   *schema;
 	ListCell   *name;
 	NdBuf		buf;
 
 	nd_buf_init(&buf);
-	nd_buf_u8(&buf, FORMAT);
-	nd_buf_u8(&buf, DDL_RECORD_NAMES);
+	nd_buf_u8(&buf, kind == DDL_RECORD_EMPTIED ? FORMAT_EMPTIED : FORMAT);
+	nd_buf_u8(&buf, kind);
 	nd_buf_varint(&buf, list_length(names));
 	forboth(schema, schemas, name, names)
 	{
@@ -144,13 +146,13 @@ ddl_record_decode(const char *data, Size len, DdlRecord *out)
 	memset(out, 0, sizeof(*out));
 	nd_reader_init(&r, data, len);
 	format = nd_read_u8(&r);
-	if (!r.failed && format > FORMAT)
+	if (!r.failed && format > FORMAT_EMPTIED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("replicated command comes from a newer version of nodedb"),
 				 errhint("Update nodedb on this node.")));
 	out->kind = nd_read_u8(&r);
-	if (format != FORMAT || (out->kind != DDL_RECORD_COMMAND && out->kind != DDL_RECORD_NAMES))
+	if (format < FORMAT || (out->kind != DDL_RECORD_COMMAND && out->kind != DDL_RECORD_NAMES && out->kind != DDL_RECORD_EMPTIED))
 		malformed();
 	if (out->kind == DDL_RECORD_COMMAND)
 	{

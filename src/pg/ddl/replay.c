@@ -243,6 +243,8 @@ ddl_apply(const char *data, Size len)
 	{
 		if (r.kind == DDL_RECORD_COMMAND)
 			apply_command(&r);
+		else if (r.kind == DDL_RECORD_EMPTIED)
+			ddl_rewrite_empty(&r);
 		else
 			check_names(&r);
 	}

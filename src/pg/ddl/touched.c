@@ -21,6 +21,7 @@
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
@@ -211,13 +212,32 @@ finish_cluster(DdlCommand *c)
 	}
 	/* An extension's script names what it makes. And where a node has made the extension by hand before, nothing is made. */
 	if (names != NIL && !ddl_is_extension(c->stmt))
-		ddl_record_names(schemas, names);
+		ddl_record_names(DDL_RECORD_NAMES, schemas, names);
+}
+
+/* PostgreSQL reports the creation of a default by its column. */
+static void
+name_defaults(DdlCommand *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->created)
+	{
+		ObjectAddress *object = lfirst(lc);
+
+		if (object->classId != AttrDefaultRelationId)
+			continue;
+		ObjectAddressSet(*object, AttrDefaultRelationId, GetAttrDefaultOid(object->objectId, object->objectSubId));
+		if (!OidIsValid(object->objectId))
+			c->created = foreach_delete_current(c->created, lc);
+	}
 }
 
 void
 ddl_touched_finish(DdlCommand *c)
 {
 	CommandCounterIncrement();
+	name_defaults(c);
 	if (c->scope == DDL_NODE)
 		finish_node(c);
 	else

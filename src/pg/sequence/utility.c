@@ -241,7 +241,7 @@ finish(Node *stmt)
 
 /* ---- expressions without a planner ---- */
 
-/* The arguments of EXECUTE are not analyzed yet: the names are changed. */
+/* What is not analyzed yet: the names are changed. context: bool, set when there was one. */
 static bool
 rename_calls(Node *node, void *context)
 {
@@ -260,10 +260,36 @@ rename_calls(Node *node, void *context)
 				if (strcmp(name, names[i]) == 0)
 				{
 					call->funcname = list_make2(makeString("nodedb"), makeString(pstrdup(name)));
+					*(bool *) context = true;
 					break;
 				}
 	}
 	return raw_expression_tree_walker(node, rename_calls, context);
+}
+
+bool
+sequence_raw_calls(Node *expr)
+{
+	bool		found = false;
+
+	if (OidIsValid(row_table()))
+		(void) rename_calls(expr, &found);
+	return found;
+}
+
+bool
+sequence_draws_locally(Node *expr)
+{
+	return expr != NULL && rewrite_wanted(expr);
+}
+
+void
+sequence_was_used_alone(Oid sequence)
+{
+	SequenceInfo *info = info_get(sequence);
+
+	if (info != NULL && info->replicated)
+		(void) row_adopt(info);
 }
 
 /* EXECUTE, alone or below EXPLAIN or CREATE TABLE AS. */
@@ -291,10 +317,10 @@ with_our_calls(PlannedStmt *pstmt)
 	Node	   *stmt = pstmt->utilityStmt;
 	ExecuteStmt *execute = find_execute(stmt);
 
-	if (execute != NULL && execute->params != NIL && OidIsValid(row_table()))
+	if (execute != NULL && execute->params != NIL)
 	{
 		pstmt = copyObject(pstmt);
-		(void) rename_calls((Node *) find_execute(pstmt->utilityStmt)->params, NULL);
+		(void) sequence_raw_calls((Node *) find_execute(pstmt->utilityStmt)->params);
 	}
 	else if (IsA(stmt, CallStmt) && ((CallStmt *) stmt)->funcexpr != NULL && rewrite_wanted((Node *) ((CallStmt *) stmt)->funcexpr))
 	{

@@ -11,6 +11,7 @@
 #include "access/parallel.h"
 #include "catalog/pg_class.h"
 #include "commands/extension.h"
+#include "ddl/ddl.h"
 #include "session/session.h"
 #include "storage/bufmgr.h"
 #include "tableam/apply.h"
@@ -27,6 +28,8 @@ bool tableam_captures(Relation rel)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 						errmsg("cannot write to distributed table \"%s\" in a parallel worker", RelationGetRelationName(rel))));
 	session_before_write(rel);
+	if (unlikely(ddl_rewriting != NIL))
+		ddl_rewrite_check(RelationGetRelid(rel));
 	return true;
 }
 

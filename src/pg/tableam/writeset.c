@@ -602,7 +602,7 @@ static void drop_last_lock(Relation rel, ItemPointer tid, uint8 mode)
 		ws.len = ws.lock_begin - ws.spilled;
 }
 
-void writeset_insert(Relation rel, TupleTableSlot *slot)
+static void record_insert(Relation rel, TupleTableSlot *slot, bool keys)
 {
 	RelationEntry *entry = relation_entry_full(rel);
 	RelationInfo *info = entry->info;
@@ -613,7 +613,8 @@ void writeset_insert(Relation rel, TupleTableSlot *slot)
 	slot_getallattrs(slot);
 	caller = row_begin();
 	row_tid = slot->tts_tid;
-	keys_insert(rel, entry, info, slot->tts_values, slot->tts_isnull);
+	if (keys)
+		keys_insert(rel, entry, info, slot->tts_values, slot->tts_isnull);
 	relno = announce(entry, info);
 	announce_path(info);
 	level = value_settings_begin(info->settings);
@@ -623,6 +624,16 @@ void writeset_insert(Relation rel, TupleTableSlot *slot)
 	record_end();
 	value_settings_end(level);
 	row_end(caller);
+}
+
+void writeset_insert(Relation rel, TupleTableSlot *slot)
+{
+	record_insert(rel, slot, true);
+}
+
+void writeset_rewritten(Relation rel, TupleTableSlot *slot)
+{
+	record_insert(rel, slot, false);
 }
 
 void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, LockTupleMode mode)

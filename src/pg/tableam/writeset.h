@@ -66,6 +66,8 @@ extern void writeset_utility(const char *data, Size len);
 extern void writeset_insert(Relation rel, TupleTableSlot *slot);
 extern void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, LockTupleMode mode);
 extern void writeset_delete(Relation rel, HeapTuple old);
+/* A row of a table whose ACCESS EXCLUSIVE key this transaction has (ddl/rewrite.c): an insertion, without keys of its own. */
+extern void writeset_rewritten(Relation rel, TupleTableSlot *slot);
 /* LOCK TABLE: others must not have changed the table meanwhile, nor change it before this transaction has taken effect. */
 extern void writeset_table_lock(Relation rel, LOCKMODE mode);
 extern void writeset_row_lock(Relation rel, TupleTableSlot *slot, LockTupleMode mode);
