@@ -5,6 +5,8 @@
  * setting empty, as it is outside tests, an event costs one branch.
  *
  *   backend   reserved           a schema change owns what it will lock, and has not run
+ *             index-built        CREATE INDEX CONCURRENTLY: every node has it, and it is no part of the schema yet
+ *             index-looked       ... and the early look for duplicates, of a unique one, is over
  *             before-retry       a statement that lost a conflict is about to run again, in a new transaction
  *             before-propose     the write set is encoded, nothing is in the log
  *             proposed           the raft worker has the request; the verdict is open

@@ -201,7 +201,8 @@ static void print_utility(NdReader *r)
 	kind = nd_read_u8(r);
 	if (kind != 1)
 	{
-		printf(kind == 3 ? "    tables that the next command finds empty: their rows follow\n" : "    names of what the command made\n");
+		printf(kind == 3 ? "    tables that the next command finds empty: their rows follow\n" :
+			   kind == 4 ? "    the index of the next command becomes unique\n" : "    names of what the command made\n");
 		nd_read_bytes(r, nd_reader_left(r));
 		return;
 	}

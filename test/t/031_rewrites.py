@@ -122,6 +122,7 @@ def sequences_are_the_clusters(c):
 		equal(c.value(i, "SELECT count(*) - count(DISTINCT s) FROM first"), "0", "node %d" % i)
 	with c.connect(2) as two:
 		two.execute("BEGIN; CREATE SEQUENCE fresh; ALTER TABLE first ADD COLUMN f int DEFAULT nextval('fresh'), ADD COLUMN ident int GENERATED ALWAYS AS IDENTITY")
+		equal(two.value("SELECT count(*) FROM nodedb.sequences WHERE name = 'first_ident_seq'"), "1", "the command itself tells the cluster")
 		two.execute("INSERT INTO first (id) VALUES (5000); COMMIT")
 	c.execute(3, "INSERT INTO first (id) VALUES (5001)")
 	same(c, "first")

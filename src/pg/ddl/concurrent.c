@@ -7,6 +7,8 @@
  *   3. when all have it, the session runs CREATE INDEX IF NOT EXISTS of the same definition through the log, as any schema change: nothing to do where it was
  *      built, but a node that joins later, or was away, makes it at that place; and removes the rows
  *
+ * A unique one is built as one that is not, and becomes unique in 3: unique.c has the argument.
+ *
  * Where something fails, or the session goes away before 3, the rows become 'unwanted': each node's builder drops the index and removes its row.
  *
  * Nodes that are not connected are not waited for: they make the index at 3's place in the log.
@@ -23,6 +25,7 @@
 #include "sequence/sequence.h"
 #include "session/session.h"
 #include "shmem.h"
+#include "stop_event.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -52,7 +55,6 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/rel.h"
-#include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -69,6 +71,7 @@ typedef struct Build
 	char	   *name;
 	char	   *text;			/* the command, as the user gave it */
 	char	   *search_path;
+	bool		unique;			/* it is to become unique */
 	/* answers of queries */
 	MemoryContext context;
 	int64		open;			/* nodes that are not done */
@@ -118,7 +121,7 @@ ddl_is_concurrent_build(Node *stmt)
 	return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_RELATION && ddl_relation_scope(relid) == DDL_CLUSTER;
 }
 
-/* As PostgreSQL would name it: the table, its columns, "idx". */
+/* As PostgreSQL would name it: the table, its columns, included ones too, "idx". */
 static char *
 choose_name(IndexStmt *stmt, Oid schema)
 {
@@ -126,7 +129,7 @@ choose_name(IndexStmt *stmt, Oid schema)
 	ListCell   *lc;
 
 	initStringInfo(&columns);
-	foreach(lc, stmt->indexParams)
+	foreach(lc, list_concat_copy(stmt->indexParams, stmt->indexIncludingParams))
 	{
 		IndexElem  *element = lfirst_node(IndexElem, lc);
 
@@ -140,12 +143,11 @@ refuse(IndexStmt *stmt, Oid relid)
 {
 	if (!pg_class_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
-	if (stmt->unique)
+	/* The builders would find nothing wrong with it. Others are PostgreSQL's to name: a btree is what unique.c knows. */
+	if (stmt->unique && strcmp(stmt->accessMethod, "btree") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("CREATE UNIQUE INDEX CONCURRENTLY is not supported on distributed tables"),
-				 errdetail("All nodes must begin to enforce a unique index at the same place of the log."),
-				 errhint("Use CREATE UNIQUE INDEX.")));
+				 errmsg("access method \"%s\" does not support unique indexes", stmt->accessMethod)));
 }
 
 /* Who asks: node.incarnation.pid */
@@ -316,6 +318,20 @@ wait_for_all(Build *b)
 				 errmsg("the construction of index \"%s\" was ended by somebody else", b->name)));
 }
 
+/* Tells early, beside writers, and with nothing reserved. */
+static void
+look_for_duplicates(Build *b)
+{
+	Oid			index;
+
+	begin();
+	index = index_here(b);
+	if (OidIsValid(index))
+		ddl_unique_look(index);
+	commit();
+	MemoryContextSwitchTo(b->context);
+}
+
 /* Now it is a part of the schema. */
 static void
 adopt(Build *b)
@@ -331,14 +347,15 @@ adopt(Build *b)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("index \"%s\" was dropped while other nodes built it", b->name)));
-	definition = text_to_cstring(DatumGetTextPP(DirectFunctionCall1(pg_get_indexdef, ObjectIdGetDatum(index))));
+	definition = ddl_index_definition(index);
 	if (strncmp(definition, prefix, strlen(prefix)) != 0)
 		elog(ERROR, "nodedb: unexpected definition of an index: %s", definition);
 	session_internal(remove_rows, b);
 	/* that it is there already is no news to the client */
 	level = NewGUCNestLevel();
 	(void) set_config_option("client_min_messages", "warning", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	run_through_the_log(psprintf("CREATE INDEX IF NOT EXISTS %s", definition + strlen(prefix)));
+	ddl_becoming_unique = (DdlBecomingUnique) {b->unique ? index : InvalidOid, definition};
+	run_through_the_log(psprintf("CREATE %sINDEX IF NOT EXISTS %s", b->unique ? "UNIQUE " : "", definition + strlen(prefix)));
 	AtEOXact_GUC(true, level);
 	/* as PostgreSQL's own leaves it: the portal has no snapshot to pop any more */
 	if (ActiveSnapshotSet())
@@ -361,6 +378,7 @@ ddl_build_concurrently(IndexStmt *stmt, char *text, bool toplevel)
 	b.table = get_rel_name(relid);
 	b.name = stmt->idxname ? pstrdup(stmt->idxname) : choose_name(stmt, schema);
 	b.text = text;
+	b.unique = stmt->unique;
 	b.search_path = pstrdup(GetConfigOption("search_path", false, false));
 	if (OidIsValid(get_relname_relid(b.name, schema)))
 	{
@@ -377,12 +395,17 @@ ddl_build_concurrently(IndexStmt *stmt, char *text, bool toplevel)
 		MemoryContextSwitchTo(context);
 		wait_for_all(&b);
 		MemoryContextSwitchTo(context);
+		STOP_EVENT("index-built");
+		if (b.unique)
+			look_for_duplicates(&b);
+		STOP_EVENT("index-looked");
 		adopt(&b);
 	}
 	PG_CATCH();
 	{
 		ErrorData  *error;
 
+		ddl_becoming_unique.index = InvalidOid;
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -463,11 +486,14 @@ run_here(const Build *b, Node *stmt, const char *text)
 	ProcessUtility(pstmt, text, false, PROCESS_UTILITY_TOPLEVEL, NULL, NULL, None_Receiver, NULL);
 }
 
-/* Only when it is not valid, unless it is unwanted. The table's lock keeps the applier from making it meanwhile. */
+/*
+ * Only when it is not valid, unless it is unwanted. The table's lock keeps the applier from making it meanwhile. CONCURRENTLY: whoever waits for ACCESS EXCLUSIVE
+ * stands in the way of the applier, and waits for writers who wait for the applier.
+ */
 static void
 drop_here(const Build *b, bool unwanted)
 {
-	char	   *text = psprintf("DROP INDEX %s", quote_qualified_identifier(b->schema, b->name));
+	char	   *text = psprintf("DROP INDEX CONCURRENTLY %s", quote_qualified_identifier(b->schema, b->name));
 	Oid			schema;
 	Oid			table;
 
@@ -487,6 +513,7 @@ build_here(const Build *b)
 	IndexStmt  *stmt = castNode(IndexStmt, linitial_node(RawStmt, pg_parse_query(b->text))->stmt);
 
 	stmt->idxname = b->name;
+	stmt->unique = false;		/* not yet: unique.c */
 	stmt->tableSpace = NULL;
 	stmt->relation->schemaname = b->schema;
 	stmt->relation->relname = b->table;

@@ -78,6 +78,24 @@ extern void ddl_build_concurrently(IndexStmt *stmt, char *text, bool toplevel);
 extern void ddl_drop_unfinished(IndexStmt *stmt);
 extern void ddl_concurrent_init(void);
 
+/* ---- unique.c: the index that CREATE UNIQUE INDEX CONCURRENTLY has built becomes unique ---- */
+/* 23505 when two live rows have one value. */
+extern void ddl_unique_look(Oid index);
+/* Whose CREATE UNIQUE INDEX IF NOT EXISTS the session is about to run. */
+typedef struct DdlBecomingUnique
+{
+	Oid			index;			/* InvalidOid: none */
+	const char *definition;		/* that the command's text was made of */
+} DdlBecomingUnique;
+
+extern DdlBecomingUnique ddl_becoming_unique;
+/* For that one, with the table reserved, before the command's record: looks, records, marks. */
+extern void ddl_unique_begin(void);
+/* The same on every node, and for every search path. */
+extern char *ddl_index_definition(Oid index);
+struct DdlRecord;
+extern void ddl_unique_apply(const struct DdlRecord *r);
+
 /* ---- refuse.c: what is not replicated, or must not be done by one node ---- */
 extern void ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid);
 /* replicate_ddl is off: what one node alone must not do to distributed tables. */
@@ -91,7 +109,6 @@ extern void ddl_rewrite_look(DdlCommand *c);
 extern void ddl_rewrite_begin(DdlCommand *c);
 extern void ddl_rewrite_finish(DdlCommand *c);
 /* On a replica: the record before the command. */
-struct DdlRecord;
 extern void ddl_rewrite_empty(const struct DdlRecord *r);
 
 /* ---- touched.c: what a running command touches ---- */
@@ -106,7 +123,8 @@ typedef enum DdlRecordKind
 {
 	DDL_RECORD_COMMAND = 1,
 	DDL_RECORD_NAMES = 2,		/* relations that the command before made: they must have come out alike */
-	DDL_RECORD_EMPTIED = 3		/* tables that the next command finds empty: their rows follow */
+	DDL_RECORD_EMPTIED = 3,		/* tables that the next command finds empty: their rows follow */
+	DDL_RECORD_UNIQUE = 4		/* the index that the next command makes is unique from here on, where it is there: its name, its table's, its definition */
 } DdlRecordKind;
 
 typedef struct DdlRecord

@@ -268,6 +268,8 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 		c->stmt = call->pstmt->utilityStmt;
 		ddl_rewrite_begin(c);
 	}
+	if (OidIsValid(ddl_becoming_unique.index))
+		ddl_unique_begin();
 	ddl_record_command(text);
 	run(call);
 	ddl_touched_finish(c);

@@ -3,7 +3,7 @@
  *
  *   u8 format  u8 kind
  *   COMMAND: string role, string session_role, u64 transaction timestamp, u64 statement timestamp (as in PostgreSQL), varint n, n times { setting, value }, string text
- *   NAMES, EMPTIED:   varint n, n times { schema, name }
+ *   NAMES, EMPTIED, UNIQUE:   varint n, n times { schema, name }
  * Strings are varint length + bytes.
  *
  * Invariants:
@@ -21,7 +21,7 @@
 #include "utils/timestamp.h"
 
 #define FORMAT 1
-#define FORMAT_EMPTIED 2		/* the newest */
+#define FORMAT_2 2				/* the newest: EMPTIED, UNIQUE */
 #define PAIRS_MAX 100000
 
 /* Settings that a command's meaning depends on. Those of extensions are left out where the extension is not loaded. */
@@ -108,7 +108,7 @@ ddl_record_names(DdlRecordKind kind, List *schemas, List *names)
 	NdBuf		buf;
 
 	nd_buf_init(&buf);
-	nd_buf_u8(&buf, kind == DDL_RECORD_EMPTIED ? FORMAT_EMPTIED : FORMAT);
+	nd_buf_u8(&buf, kind == DDL_RECORD_NAMES ? FORMAT : FORMAT_2);
 	nd_buf_u8(&buf, kind);
 	nd_buf_varint(&buf, list_length(names));
 	forboth(schema, schemas, name, names)
@@ -146,13 +146,13 @@ ddl_record_decode(const char *data, Size len, DdlRecord *out)
 	memset(out, 0, sizeof(*out));
 	nd_reader_init(&r, data, len);
 	format = nd_read_u8(&r);
-	if (!r.failed && format > FORMAT_EMPTIED)
+	if (!r.failed && format > FORMAT_2)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("replicated command comes from a newer version of nodedb"),
 				 errhint("Update nodedb on this node.")));
 	out->kind = nd_read_u8(&r);
-	if (format < FORMAT || (out->kind != DDL_RECORD_COMMAND && out->kind != DDL_RECORD_NAMES && out->kind != DDL_RECORD_EMPTIED))
+	if (format < FORMAT || out->kind < DDL_RECORD_COMMAND || out->kind > DDL_RECORD_UNIQUE)
 		malformed();
 	if (out->kind == DDL_RECORD_COMMAND)
 	{

@@ -245,6 +245,8 @@ ddl_apply(const char *data, Size len)
 			apply_command(&r);
 		else if (r.kind == DDL_RECORD_EMPTIED)
 			ddl_rewrite_empty(&r);
+		else if (r.kind == DDL_RECORD_UNIQUE)
+			ddl_unique_apply(&r);
 		else
 			check_names(&r);
 	}
