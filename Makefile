@@ -187,7 +187,7 @@ SIM_SRC       := $(filter-out test/sim/memvfs%,$(wildcard test/sim/*.c))
 SIM_BIN       := $(if $(SIM_SRC),$(B)/obj/sim)
 MUT_BIN       := $(if $(SIM_SRC),$(B)/mut/sim $(B)/mut/test/trace/trace $(addprefix $(B)/mut/test/unit/,test_store test_store_faults \
 	test_store_random test_store_scrub test_raft test_raft_traps test_raft_members test_raft_random test_node test_node_member test_node_groups test_node_snapshot test_certifier \
-	test_seq_world))
+	test_node_several test_seq_world))
 EXPLORE_SRC   := $(wildcard test/explore/*.c)
 EXPLORE_BIN   := $(if $(EXPLORE_SRC),$(B)/exp/explore)
 FUZZ_BIN      := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))

@@ -9,7 +9,9 @@
  *    the tables have lost must come again with its verdict. Only committed TXNs change tables, so tables that hold the last of them at or below
  *    the checkpoint hold all that the checkpoint does, though what they keep may name a lower index.
  * 4. No delivery from the moment when the host may replace its tables by a snapshot's until the log and the certifier are the snapshot's too.
- * 5. Group 0 has no certifier and no checkpoint: it is short, never truncated, and read anew from its start.
+ * 5. Group 0 and the sequencer group have no certifier and no checkpoint: they are never truncated, and read anew from their start.
+ * 6. An OUTCOME that commits waits, held, until every other group of the transaction that has a replica here stands at its own; then all are delivered by one
+ *    call. Outcomes stand in the order of decisions everywhere, so of those that wait the lowest is never waited for in vain.
  */
 #include <stdio.h>
 
@@ -26,7 +28,7 @@ NdStatus node__restore_certifier(NodeGroup *g, char *error, size_t error_len)
 	StorePosition at;
 
 	g->cut = store_first_index(store, g->id);
-	if (g->id == ND_GROUP_META)
+	if (g->id == ND_GROUP_META || g->id == ND_GROUP_SEQUENCER)
 		return ND_OK;
 	nd_buf_init(&buf);
 	status = store_read_checkpoint(store, g->id, &g->checkpoint, &buf);
@@ -170,6 +172,8 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 			node__take_meta(n, e);
 		return ND_OK;
 	}
+	if (g->id == ND_GROUP_SEQUENCER)
+		return g->held ? ND_OK : node__sequencer_apply(g, e);
 	if (e->kind != RAFT_ENTRY_DATA || e->payload == NULL)
 		return ND_OK;
 	status = entry_decode(e->payload->data, e->payload->len, &d->header);
@@ -184,6 +188,8 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 		d->verdict = g->held_verdict;
 	else if (!(d->replayed && MUTANT(NODE_SKIP_REPLAYED_VERDICT)))
 	{
+		uint64_t	floor = certifier_open_chunk_floor(g->certifier);
+
 		status = certifier_certify(g->certifier, e->index, &d->header, &d->verdict);
 		if (status == ND_INVALID)
 		{
@@ -192,6 +198,9 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 		}
 		if (status == ND_OK && d->header.kind == ENTRY_TXN && d->verdict.kind == VERDICT_COMMIT)
 			node__need_chunks(g, e->index, &d->header);
+		/* the certifier lets go of the MARKER and of its chunks: none stands below where it held the log till now */
+		if (status == ND_OK && d->header.kind == ENTRY_OUTCOME && d->verdict.kind == VERDICT_COMMIT && !MUTANT(NODE_MARKER_CUT))
+			node__need_log(g, e->index, floor);
 		/*
 		 * It will be delivered, however late: from now on its deadline must not answer it a second time. CANCELs are proposed for ids of others
 		 * and of earlier lives as well.
@@ -206,9 +215,22 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 	return status;
 }
 
+/* The entry that is held was delivered. */
+static void pass(NodeGroup *g)
+{
+	g->held = g->held_owed = false;
+	g->held_decision = 0;
+	g->delivered++;
+	g->kept_bytes += g->held_position.len;
+	node__activate(g);
+	if (g->certifier != NULL && g->delivered % g->node->config.checkpoint_every == 0)
+		at_checkpoint(g);
+}
+
 static NdStatus deliver_one(NodeGroup *g, const RaftEntry *e)
 {
 	Node	   *n = g->node;
+	NodePart	parts[ENTRY_GROUPS_MAX];
 	NodeDelivery d = {
 		.group = g->id, .index = e->index, .term = e->term, .kind = e->kind,
 		.replayed = e->index <= g->applied_start,
@@ -221,14 +243,25 @@ static NdStatus deliver_one(NodeGroup *g, const RaftEntry *e)
 		return status;
 	g->held = true;
 	g->held_verdict = d.verdict;
+	g->held_decision = 0;
+	if (d.has_header && d.header.kind == ENTRY_OUTCOME && d.verdict.kind == VERDICT_COMMIT && !d.replayed)
+	{
+		g->held_decision = d.header.decision;
+		g->held_position = d.position;
+		if (!node__parts_ready(g, &d.header, parts, &d.n_parts, &status))
+			return status;
+		d.parts = parts;
+	}
 	status = n->callbacks.deliver(n->callbacks.ctx, &d);
 	if (status != ND_OK && !MUTANT(NODE_LOSE_BUSY))
 		return ND_BUSY;
-	g->held = g->held_owed = false;
-	g->delivered = e->index;
-	g->kept_bytes += d.position.len;
-	if (g->certifier != NULL && g->delivered % n->config.checkpoint_every == 0)
-		at_checkpoint(g);
+	if (d.has_header && d.header.kind == ENTRY_OUTCOME && d.verdict.kind != VERDICT_REPEATED && d.local)
+		node__outcome(n, d.header.txn);
+	for (uint32_t i = 0; i < d.n_parts; i++)
+		if (parts[i].group != g->id)
+			pass(node__group(n, parts[i].group));
+	g->held_position = d.position;
+	pass(g);
 	return ND_OK;
 }
 

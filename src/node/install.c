@@ -376,6 +376,7 @@ static void finish(NodeGroup *g)
 	if (held)
 		n->callbacks.proposal_failed(n->callbacks.ctx, g->id, g->held_txn, g->held_kind, NODE_UNKNOWN, ND_COMPACTED);
 	node__fail_sent(g, ND_COMPACTED);
+	node__fail_ordered(g, ND_COMPACTED);
 }
 
 void node__install_log_durable(NodeGroup *g)

@@ -34,7 +34,7 @@ static WireMeta wanted_meta(const Node *n)
 
 	if (!n->has_meta)
 	{
-		m.n_data_groups = n->n_groups - 1;
+		m.n_data_groups = n->n_groups - 1 - (n->sequencer_group != NULL);
 		m.certifier_keys_max = n->config.certifier.keys_max;
 		m.certifier_ids_max = n->config.certifier.ids_max;
 	}

@@ -52,6 +52,24 @@ NdStatus node_bootstrap_joining(Store *store, uint32_t n_data_groups)
 	return status;
 }
 
+NdStatus node_bootstrap_sequencer(Store *store, const NodeMember *self)
+{
+	RaftConfiguration *c = nd_zalloc(sizeof(*c));
+	NdStatus	status;
+
+	if (c == NULL)
+		return ND_NOMEM;
+	if (self != NULL)
+	{
+		c->n = 1;
+		c->members[0].node = self->node;
+		c->members[0].role = RAFT_VOTER;
+	}
+	status = store_create_group(store, ND_GROUP_SEQUENCER, c);
+	nd_free(c);
+	return status;
+}
+
 /* ---- the goal ---- */
 
 void node__take_goal(Node *n, const RaftEntry *e)

@@ -183,6 +183,8 @@ static NdStatus start_group(Node *n, NodeGroup *g, NdGroupId id, RaftRestore *re
 	}
 	g->dirty = true;
 	node__activate(g);
+	if (id == ND_GROUP_SEQUENCER)
+		n->sequencer_group = g;
 	return node__restore_certifier(g, error, error_len);
 }
 
@@ -242,6 +244,8 @@ NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks
 		if (status == ND_OK)
 			status = node__announce(&n->groups[i]);
 	}
+	if (status == ND_OK)
+		status = node__several_create(n);
 	nd_free(restore);
 	nd_free(ids);
 	if (status != ND_OK)
@@ -285,6 +289,7 @@ void node_destroy(Node *n)
 		node__free_shipments(g);
 		node__free_arrival(g);
 	}
+	node__several_destroy(n);
 	node__free_peers(n);
 	nd_free(n->pending);
 	nd_free(n->by_request);
@@ -316,6 +321,7 @@ bool node_work(Node *n)
 			more |= node__propose_round(n->active[i]);
 			more |= node__read_round(n->active[i]);
 		}
+		more |= node__several_round(n);
 		for (uint32_t i = 0; i < n->n_active; i++)
 			more |= node__gather(n->active[i]);
 		n->promised = 0;

@@ -23,6 +23,7 @@
 
 #include "../core/certifier/certifier.h"
 #include "../core/raft/raft.h"
+#include "../core/sequencer/inbox.h"
 #include "../core/wire/wire.h"
 #include "../store/store.h"
 #include "../transport/transport.h"
@@ -30,8 +31,18 @@
 typedef struct Node Node;
 
 #define ND_GROUP_META 0
+#define ND_GROUP_SEQUENCER UINT32_MAX	/* the order of transactions over several groups; a cluster may have none */
 /* What the metadata group's configuration keeps of a member (RaftMember.context): id, role there, name, address, host id, leaving (wire.h). */
 typedef WireMember NodeMember;
+
+/* A part of a transaction over several groups that is applied here: an OUTCOME and its MARKER, which has the part. */
+typedef struct NodePart
+{
+	NdGroupId	group;
+	uint64_t	index;			/* of the OUTCOME: the part takes effect there */
+	uint64_t	marker;
+	StorePosition position;		/* of the MARKER */
+} NodePart;
 
 typedef struct NodeDelivery
 {
@@ -45,6 +56,12 @@ typedef struct NodeDelivery
 	Verdict		verdict;
 	StorePosition position;
 	bool		local;			/* header.txn is of this node and this incarnation, and not replayed */
+	/*
+	 * An OUTCOME that commits and is not replayed: all parts that this node has replicas of and has not applied, to be applied in one local transaction. One
+	 * call for all of them, of the group that came last to its OUTCOME; the other groups' streams stood still meanwhile, and go on behind theirs.
+	 */
+	const NodePart *parts;
+	uint32_t	n_parts;
 } NodeDelivery;
 
 typedef enum NodeOutcome
@@ -115,6 +132,8 @@ typedef struct NodeConfig
 	uint64_t	scrub_bytes_per_s;	/* how fast the log is read again to find damage (store.h, store_scrub()); 0: never */
 	uint32_t	snapshot_chunk_bytes;	/* of a snapshot in one frame; 0: 256 kB, at most WIRE_SNAPSHOT_CHUNK_MAX */
 	uint32_t	snapshot_window_bytes;	/* of a snapshot under way to one peer; 0: 2 MB */
+	uint32_t	vote_ticks;		/* the sequencer's leader aborts what a group has not voted on for so long, or up to twice as long; 0: 20 election timeouts */
+	SeqLimits	sequencer;		/* of its inbox; zero: SEQ_LIMITS_DEFAULT */
 	uint64_t	seed;
 } NodeConfig;
 
@@ -136,6 +155,8 @@ void		node_set_transport(Node *n, Transport *t);
 NdStatus	node_bootstrap(Store *store, const NodeMember *self, uint32_t n_data_groups);
 /* A joining node: empty groups (no members), waiting to be told by the leader. */
 NdStatus	node_bootstrap_joining(Store *store, uint32_t n_data_groups);
+/* Behind one of the two: the sequencer group as well. self: NULL on a node that joins. */
+NdStatus	node_bootstrap_sequencer(Store *store, const NodeMember *self);
 /* At the leader of the metadata group: add a member to every group as learner, promoted to voter when caught up. Progress by itself, across
  * leader changes (the metadata configuration is the goal, every group's leader moves its group towards it). ND_NOTLEADER, ND_BUSY, ND_INVALID (id, name or address in
  * use by another, or an id that is not above every id ever given: ids ascend and are never reused). ND_OK again for the same member. */
@@ -183,6 +204,14 @@ bool		node_work(Node *n);
  */
 #define NODE_NO_DEADLINE UINT32_MAX
 NdStatus	node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline_ticks);
+/*
+ * Propose a transaction over several groups: an encoded REQUEST (seq_entry.h). It is answered by the first OUTCOME of its id that is delivered as local: a commit comes once
+ * with all parts, an abort once per group. Or by proposal_failed() of ND_GROUP_SEQUENCER and ENTRY_MARKER, as for node_propose(); a sequencer without room, or for which it
+ * is too big, refuses it at once (ND_BUSY, ND_TOOBIG; NODE_UNKNOWN from another node, for a copy may be under way: a CANCEL of the id in one of its groups settles it). Once it
+ * has its position an outcome comes, at the latest by an ABORT entry against a group that does not vote, and as soon as the groups have leaders; the deadline goes on: an
+ * outcome may be delivered after it. ND_NOTFOUND: this cluster has no sequencer.
+ */
+NdStatus	node_propose_several(Node *n, NdBlob *request, uint32_t deadline_ticks);
 /* The backend gave up waiting; no more callbacks for it, no more re-proposals. */
 void		node_forget(Node *n, NdGroupId group, TxnId txn, EntryKind kind);
 NdStatus	node_read(Node *n, NdGroupId group, uint64_t token, uint32_t deadline_ticks);
@@ -216,6 +245,8 @@ NdStatus	node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out);
 bool		node_failed(const Node *n, NdStatus *status);
 void		node_set_scrub_rate(Node *n, uint64_t bytes_per_s);	/* NodeConfig.scrub_bytes_per_s, from now on */
 uint64_t	node_certifier_checksum(const Node *n, NdGroupId group);
+/* The sequencer's state as of what is delivered here, to look at. NULL: this cluster has none. */
+const Sequencer *node_sequencer(const Node *n);
 /* For tests and the simulator: the core of a group, to look at (raft_check(), raft_configuration()), never to change. NULL: no such group. */
 const Raft *node_raft(const Node *n, NdGroupId group);
 

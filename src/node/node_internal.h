@@ -15,6 +15,7 @@
  *   shown.c        is an entry visible on all nodes?
  *   orphan.c       what nodes that are gone have left behind in the certifiers
  *   truncate.c     how far the log may be cut
+ *   several.c      transactions over several groups: the sequencer's service, the duties of groups
  *   scrub.c        the log is read again, at a pace
  *   ship.c         snapshots to members whose entries were cut
  *   install.c      a snapshot that comes in
@@ -26,6 +27,7 @@
 
 #include "../core/base/mutant.h"
 #include "../core/multiraft/multiraft.h"
+#include "../core/sequencer/participant.h"
 #include "node.h"
 
 #define NODE_FRAME_BYTES (1u << 20)		/* a frame leaves when it is about so large; one item may be larger */
@@ -80,7 +82,8 @@ typedef enum PendingState
 {
 	PENDING_QUEUED,				/* -> OWN or SENT when a leader is known */
 	PENDING_OWN,				/* in this leader's log. -> QUEUED when the term or the leader changes */
-	PENDING_SENT				/* forwarded. -> QUEUED by a refusal, a change of leader, or silence */
+	PENDING_SENT,				/* forwarded. -> QUEUED by a refusal, a change of leader, or silence */
+	PENDING_ORDERED				/* a request that has its position: waits for its outcome */
 } PendingState;
 
 typedef struct Pending
@@ -255,12 +258,19 @@ struct NodeGroup
 	NdNodeId	leader;
 	bool		leads;
 
+	/* several groups */
+	SeqParticipant participant;	/* of the term below, while this node leads the group */
+	uint64_t	participant_term;
+	uint64_t	said_tick;		/* votes and acknowledgements that are not seen are said again */
+
 	/* delivery */
-	Certifier  *certifier;		/* NULL in group 0 */
+	Certifier  *certifier;		/* NULL in group 0 and in the sequencer group */
 	uint64_t	delivered;
 	uint64_t	applied_start;
 	bool		held;			/* entry delivered + 1 was judged, deliver() said ND_BUSY */
 	Verdict		held_verdict;
+	StorePosition held_position;
+	uint64_t	held_decision;	/* ... and it is an OUTCOME that commits, with other parts here; else 0 */
 	bool		held_owed;		/* ... and it is the answer to a proposal of ours, which is out of the table already */
 	TxnId		held_txn;
 	EntryKind	held_kind;
@@ -349,6 +359,16 @@ struct Node
 	uint32_t	n_reads;
 	uint32_t	n_forwarded;
 	uint64_t	forwarded_bytes;
+
+	/* the sequencer group; NULL: there is none */
+	NodeGroup  *sequencer_group;
+	Sequencer  *sequencer;
+	SeqInbox   *inbox;
+	uint64_t	leads_term;		/* term in which this node leads it and has applied its no-op; 0: it does not lead */
+	uint64_t	time_base;		/* its clock: the time of the last epoch then, and ticks since */
+	uint64_t	time_tick;
+	uint64_t	silent_position;	/* what was open at the last look and still is: its groups had their time */
+	uint64_t	silent_tick;
 
 	/* group 0, committed */
 	RaftConfiguration goal;
@@ -460,6 +480,23 @@ void		node__reconcile_meta(Node *n);
 NdStatus	node__announce(NodeGroup *g);
 void		node__cancel_orphans(NodeGroup *g);
 
+/* several.c */
+NdStatus	node__several_create(Node *n);
+void		node__several_destroy(Node *n);
+NdStatus	node__sequencer_apply(NodeGroup *g, const RaftEntry *e);
+bool		node__several_round(Node *n);
+void		node__several_ticks(Node *n);
+bool		node__several_busy(const NodeGroup *g);	/* something of it is not finished: it must not sleep */
+/* At the leader. *not_ready: its own no-op is not applied yet. */
+SeqRefusal	node__sequencer_offer(NodeGroup *g, NdBlob *request, bool *not_ready);
+/* May the OUTCOME that g holds be delivered? Then all its parts here, g's too, in `parts`. false: *status is ND_BUSY, another group is not there yet; or worse. */
+bool		node__parts_ready(NodeGroup *g, const EntryHeader *h, NodePart *parts, uint32_t *n_parts, NdStatus *status);
+
+/* propose.c: requests of this node. An epoch was applied; an outcome was delivered; a snapshot of g was installed, and the outcome may be among what was skipped */
+void		node__ordered(NodeGroup *g);
+void		node__outcome(Node *n, TxnId txn);
+void		node__fail_ordered(NodeGroup *g, NdStatus reason);
+
 /* scrub.c */
 void		node__scrub(Node *n);
 bool		node__log_lost(Node *n, NdStatus status);	/* does it say that the log cannot be read? Then the node has failed */
@@ -467,6 +504,7 @@ bool		node__log_lost(Node *n, NdStatus status);	/* does it say that the log cann
 /* truncate.c */
 void		node__truncate(NodeGroup *g);
 void		node__need_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h);	/* the TXN at index was certified */
+void		node__need_log(NodeGroup *g, uint64_t index, uint64_t floor);	/* until the tables durably hold index, from floor on */
 GroupPeer  *node__group_peer(NodeGroup *g, NdNodeId node, bool create);
 uint64_t	node__chunk_floor(NodeGroup *g);	/* the lowest chunk that tables may still need; 0: none */
 

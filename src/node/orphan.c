@@ -26,7 +26,7 @@ NdStatus node__announce(NodeGroup *g)
 	const NodeConfig *config = &g->node->config;
 	TxnId		txn = {config->self, config->incarnation, ANNOUNCED_COUNTER};
 
-	if (config->orphan_ticks == 0 || config->incarnation <= 1 || g->id == ND_GROUP_META)
+	if (config->orphan_ticks == 0 || config->incarnation <= 1 || g->certifier == NULL)
 		return ND_OK;
 	return node__propose_cancel(g, txn, g->delivered, NODE_NO_DEADLINE);
 }

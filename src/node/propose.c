@@ -108,6 +108,19 @@ static void fail_chain(Pending *p, NdStatus reason)
 
 /* ---- local clients ---- */
 
+/* A request stands in the table like a proposal: as a MARKER of the sequencer group. */
+static NdStatus decode_request(const NdBlob *request, EntryHeader *h)
+{
+	SeqEntry	e;
+	NdStatus	status = seq_decode(request->data, request->len, &e);
+
+	if (status == ND_OK && e.kind != SEQ_REQUEST)
+		status = ND_INVALID;
+	if (status == ND_OK)
+		*h = (EntryHeader) {.kind = ENTRY_MARKER, .txn = e.txn};
+	return status;
+}
+
 static NdStatus accept(NodeGroup *g, NdBlob *entry, uint32_t deadline_ticks, bool internal)
 {
 	Node	   *n = g->node;
@@ -122,7 +135,7 @@ static NdStatus accept(NodeGroup *g, NdBlob *entry, uint32_t deadline_ticks, boo
 		return ND_FROZEN;
 	if (entry->len > n->config.entry_bytes_max)
 		return ND_TOOBIG;
-	status = entry_decode(entry->data, entry->len, &h);
+	status = g->id == ND_GROUP_SEQUENCER ? decode_request(entry, &h) : entry_decode(entry->data, entry->len, &h);
 	if (status != ND_OK)
 		return status;
 	if (h.kind == ENTRY_CANCEL ? n->n_pending >= NODE_CANCELS_MAX :
@@ -152,10 +165,65 @@ static NdStatus accept(NodeGroup *g, NdBlob *entry, uint32_t deadline_ticks, boo
 NdStatus node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline_ticks)
 {
 	NodeGroup  *g = node__group(n, group);
+	EntryHeader h;
 
-	if (g == NULL || group == ND_GROUP_META)
+	if (g == NULL || g->certifier == NULL)
 		return ND_NOTFOUND;
+	/* markers and outcomes are the sequencer's word */
+	if (entry_peek(entry->data, entry->len, &h) == ND_OK && h.kind >= ENTRY_MARKER)
+		return ND_INVALID;
 	return accept(g, entry, deadline_ticks, false);
+}
+
+NdStatus node_propose_several(Node *n, NdBlob *request, uint32_t deadline_ticks)
+{
+	return n->sequencer_group != NULL ? accept(n->sequencer_group, request, deadline_ticks, false) : ND_NOTFOUND;
+}
+
+/* Those that have their position are proposed no more, whatever leaders come: they wait for their outcome. */
+void node__ordered(NodeGroup *g)
+{
+	PendingList *lists[2] = {&g->queued, &g->under_way};
+
+	for (int l = 0; l < 2; l++)
+		for (Pending *p = lists[l]->first, *next; p != NULL; p = next)
+		{
+			next = p->next;
+			if (p->state != PENDING_ORDERED && sequencer_find(g->node->sequencer, p->txn) != NULL)
+			{
+				p->ever_sent = true;
+				move(p, PENDING_ORDERED);
+			}
+		}
+}
+
+void node__outcome(Node *n, TxnId txn)
+{
+	Pending    *p = n->sequencer_group != NULL ? *find(n, ND_GROUP_SEQUENCER, txn, ENTRY_MARKER, 0) : NULL;
+
+	if (p == NULL)
+		return;
+	detach(p);
+	free_pending(p);
+}
+
+void node__fail_ordered(NodeGroup *g, NdStatus reason)
+{
+	Node	   *n = g->node;
+	Pending    *chain = NULL;
+
+	for (Pending *p = n->sequencer_group != NULL ? n->sequencer_group->under_way.first : NULL, *next; p != NULL; p = next)
+	{
+		const SeqTxn *t = sequencer_find(n->sequencer, p->txn);
+
+		next = p->next;
+		if (p->state != PENDING_ORDERED || (t != NULL && sequencer_part(t, g->id) == NULL))
+			continue;
+		detach(p);
+		p->next = chain;
+		chain = p;
+	}
+	fail_chain(chain, reason);
 }
 
 /* A CANCEL of the driver's own. ND_INVALID: there is one of this id already. */
@@ -218,13 +286,14 @@ bool node__answered(NodeGroup *g, const EntryHeader *h)
 	return !internal;
 }
 
-/* The leader or the term changed: what was under way may be lost. Older ones go to the front. */
-void node__requeue(NodeGroup *g)
+/* Older ones go to the front. */
+static void requeue(NodeGroup *g, bool ordered)
 {
-	while (g->under_way.last != NULL)
+	for (Pending *p = g->under_way.last, *prev; p != NULL; p = prev)
 	{
-		Pending    *p = g->under_way.last;
-
+		prev = p->prev;
+		if (p->state == PENDING_ORDERED && !ordered)
+			continue;
 		unlink_pending(&g->under_way, p);
 		p->state = PENDING_QUEUED;
 		p->retry_tick = 0;
@@ -232,6 +301,12 @@ void node__requeue(NodeGroup *g)
 		*(p->next != NULL ? &p->next->prev : &g->queued.last) = p;
 		g->queued.first = p;
 	}
+}
+
+/* The leader or the term changed: what was under way may be lost. */
+void node__requeue(NodeGroup *g)
+{
+	requeue(g, false);
 }
 
 void node__proposal_ticks(NodeGroup *g)
@@ -263,7 +338,7 @@ void node__fail_proposals(NodeGroup *g, NdStatus reason)
 {
 	Pending    *chain = NULL;
 
-	node__requeue(g);
+	requeue(g, true);
 	while (g->queued.last != NULL)
 	{
 		Pending    *p = g->queued.last;
@@ -309,7 +384,7 @@ static void drop_forwarded(NodeGroup *g, uint32_t count)
 
 void node__free_proposals(NodeGroup *g)
 {
-	node__requeue(g);
+	requeue(g, true);
 	while (g->queued.first != NULL)
 	{
 		Pending    *p = g->queued.first;
@@ -330,10 +405,20 @@ static void answer(NodeGroup *g, NdNodeId to, uint64_t request, WireAnswerKind k
 	node__put_item(g->node, to, node__item_answer, &a);
 }
 
+static bool proposal_valid(const NodeGroup *g, const WireProposal *p)
+{
+	EntryHeader h;
+	SeqEntry	e;
+
+	/* epochs and abort entries are the leader's own */
+	if (g->id == ND_GROUP_SEQUENCER)
+		return seq_decode(p->entry, p->len, &e) == ND_OK && (e.kind == SEQ_REQUEST || e.kind == SEQ_VOTES || e.kind == SEQ_ACK);
+	return entry_decode(p->entry, p->len, &h) == ND_OK && h.kind < ENTRY_MARKER;
+}
+
 void node__take_proposal(NodeGroup *g, NdNodeId from, const WireProposal *p)
 {
 	Node	   *n = g->node;
-	EntryHeader h;
 	NdBlob	   *entry;
 
 	if (!g->leads || g->stopped != NULL)
@@ -341,7 +426,7 @@ void node__take_proposal(NodeGroup *g, NdNodeId from, const WireProposal *p)
 		answer(g, from, p->request, WIRE_NOT_LEADER, 0, 0);
 		return;
 	}
-	if (g->id == ND_GROUP_META || p->len > n->config.entry_bytes_max || entry_decode(p->entry, p->len, &h) != ND_OK)
+	if (g->id == ND_GROUP_META || p->len > n->config.entry_bytes_max || !proposal_valid(g, p))
 	{
 		answer(g, from, p->request, WIRE_REFUSED, 0, 0);
 		return;
@@ -387,6 +472,13 @@ void node__take_answer(NodeGroup *g, NdNodeId from, const WireAnswer *a)
 		node__log(n, 2, "node %u refused a proposal for group %u as malformed or too big", from, g->id);
 		detach(p);
 		fail_chain(p, ND_TOOBIG);
+		return;
+	}
+	/* The sequencer has no room: its client hears so at once. A copy may be under way, so nobody can say that it has no effect. */
+	if (a->kind == WIRE_BUSY && g->id == ND_GROUP_SEQUENCER)
+	{
+		detach(p);
+		fail_chain(p, ND_BUSY);
 		return;
 	}
 	move(p, PENDING_QUEUED);
@@ -524,6 +616,97 @@ static bool forward(NodeGroup *g)
 	return any;
 }
 
+/* ---- the sequencer's leader ---- */
+
+static bool offer_own(NodeGroup *g)
+{
+	Node	   *n = g->node;
+	Pending    *refused = NULL;
+	bool		any = false;
+
+	for (Pending *p = g->queued.first, *next; p != NULL; p = next)
+	{
+		bool		not_ready;
+		SeqRefusal	refusal;
+
+		next = p->next;
+		if (p->retry_tick > n->tick)
+			continue;
+		refusal = node__sequencer_offer(g, p->entry, &not_ready);
+		if (not_ready)
+			break;
+		any = true;
+		if (refusal == SEQ_TAKEN)
+		{
+			p->ever_sent = true;
+			move(p, PENDING_OWN);
+			continue;
+		}
+		if (refusal == SEQ_REFUSED_NOMEM)
+		{
+			p->retry_tick = n->tick + 1;
+			continue;
+		}
+		detach(p);
+		p->next = refused;
+		refused = p;
+	}
+	fail_chain(refused, ND_BUSY);
+	return any;
+}
+
+static WireAnswerKind answer_of(SeqRefusal refusal, bool not_ready)
+{
+	switch (not_ready ? SEQ_REFUSED_NOMEM : refusal)
+	{
+		case SEQ_TAKEN:
+			return WIRE_ACCEPTED;
+		case SEQ_REFUSED_MALFORMED:
+		case SEQ_REFUSED_GROUP:
+		case SEQ_REFUSED_GROUPS:
+		case SEQ_REFUSED_BYTES:
+			return WIRE_REFUSED;
+		case SEQ_REFUSED_FULL:
+		case SEQ_REFUSED_ROLE:
+		case SEQ_REFUSED_BEHIND:
+			return WIRE_BUSY;
+		case SEQ_REFUSED_NOMEM:
+			break;
+	}
+	/* it asks again at its next tick */
+	return WIRE_NOT_LEADER;
+}
+
+static bool offer_forwarded(NodeGroup *g)
+{
+	NdBlob	   *blobs[NODE_BATCH_MAX];
+	uint32_t	count = 0;
+	uint32_t	done = 0;
+	uint64_t	first;
+	uint64_t	term;
+	NdStatus	status;
+
+	for (; done < g->n_forwarded && count < NODE_BATCH_MAX; done++)
+	{
+		Forwarded  *f = &g->forwarded[done];
+		bool		not_ready;
+		SeqRefusal	refusal;
+
+		if (f->entry->data[1] != SEQ_REQUEST)
+		{
+			blobs[count++] = f->entry;
+			continue;
+		}
+		refusal = node__sequencer_offer(g, f->entry, &not_ready);
+		answer(g, f->from, f->request, answer_of(refusal, not_ready), 0, 0);
+	}
+	/* those that find no room are said again */
+	if (count > 0)
+		(void) propose_some(g, blobs, count, &first, &term, &status);
+	drop_forwarded(g, done);
+	return done > 0;
+}
+
 bool node__propose_round(NodeGroup *g)
 {
 	bool		more = false;
@@ -536,6 +719,11 @@ bool node__propose_round(NodeGroup *g)
 			answer(g, g->forwarded[i].from, g->forwarded[i].request, WIRE_NOT_LEADER, 0, 0);
 		drop_forwarded(g, g->n_forwarded);
 		return forward(g);
+	}
+	if (g->id == ND_GROUP_SEQUENCER)
+	{
+		more |= offer_forwarded(g);
+		return offer_own(g) || more;
 	}
 	/* Nobody's clients are always first. */
 	if (g->node->turn & 1)

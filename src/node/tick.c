@@ -111,7 +111,7 @@ static void tick_group(NodeGroup *g)
 		return;
 	node__event(g, raft_tick(g->raft));
 	if (n->config.sleep_after_ticks == 0 || !g->leads || !node__ready(g) ||
-		g->queued.first != NULL || g->under_way.first != NULL || g->n_reads > 0 || !node__members_settled(g))
+		g->queued.first != NULL || g->under_way.first != NULL || g->n_reads > 0 || !node__members_settled(g) || node__several_busy(g))
 		return;
 	raft_status(g->raft, &n->scratch_status);
 	leave_out_absent(n, &n->scratch_status);
@@ -262,6 +262,7 @@ void node_tick(Node *n)
 	for (uint32_t i = 0; n->config.orphan_ticks > 0 && n->tick % n->config.election_ticks == 0 && i < n->n_groups; i++)
 		if (n->groups[i].leads)
 			node__cancel_orphans(&n->groups[i]);
+	node__several_ticks(n);
 	gossip(n);
 	keepalive(n);
 	node__sweep_peers(n);

@@ -52,6 +52,15 @@ static uint64_t min64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+void node__need_log(NodeGroup *g, uint64_t index, uint64_t floor)
+{
+	if (index <= g->applied_durable)
+		return;
+	if (g->chunks_new.floor == 0 || floor < g->chunks_new.floor)
+		g->chunks_new.floor = floor;
+	g->chunks_new.until = index;
+}
+
 /*
  * The certifier forgets a TXN's chunks with its verdict; the tables need them until they durably hold the TXN. Two spans instead of a list: the
  * older one ends when the tables have passed it, whatever comes meanwhile, so that steady traffic cannot keep the log for ever.
@@ -59,15 +68,11 @@ static uint64_t min64(uint64_t a, uint64_t b)
 void node__need_chunks(NodeGroup *g, uint64_t index, const EntryHeader *h)
 {
 	NdReader	r;
-	uint64_t	first;
 
-	if (h->n_chunks == 0 || index <= g->applied_durable)
+	if (h->n_chunks == 0)
 		return;
 	nd_reader_init(&r, h->chunks, (size_t) (h->body - h->chunks));
-	first = nd_read_varint(&r);
-	if (g->chunks_new.floor == 0 || first < g->chunks_new.floor)
-		g->chunks_new.floor = first;
-	g->chunks_new.until = index;
+	node__need_log(g, index, nd_read_varint(&r));
 }
 
 static uint64_t chunks_certified(NodeGroup *g)

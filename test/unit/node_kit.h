@@ -33,6 +33,8 @@ typedef struct KitSeen
 	TxnId		txn;
 	EntryKind	entry_kind;
 	VerdictKind verdict;
+	uint32_t	n_parts;
+	NodePart	parts[4];
 } KitSeen;
 
 typedef struct KitNode
@@ -77,6 +79,7 @@ Kit		   *kit_new(uint32_t n_data_groups);
 void		kit_free(Kit *k);
 /* n voters from the start, all running. */
 Kit		   *kit_cluster(uint32_t n_nodes, uint32_t n_data_groups);
+Kit		   *kit_sequencer_cluster(uint32_t n_nodes, uint32_t n_data_groups, const SeqLimits *limits);	/* with a sequencer group; limits NULL: the usual ones */
 NodeMember	kit_member(NdNodeId id);
 void		kit_open(Kit *k, NdNodeId id);		/* disk and store only */
 void		kit_start(Kit *k, NdNodeId id);		/* opens when needed; a higher incarnation each time */

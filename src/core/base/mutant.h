@@ -35,6 +35,10 @@
 	X(NODE_LATE_NOT_SENT, "a proposal that left this node is called not sent at its deadline") \
 	X(NODE_REUSE_ID, "a node id is given twice") \
 	X(NODE_LEAVE_META_FIRST, "a member leaves group 0 while data groups still count it") \
+	X(NODE_PARTS_ALONE, "a part of a transaction over several groups is delivered without the others") \
+	X(NODE_MARKER_CUT, "the log is cut above the marker of an outcome that the tables do not durably hold") \
+	X(NODE_VOTE_ONCE, "a vote that is lost is not said again") \
+	X(NODE_SILENT_FOREVER, "a group that does not vote is waited for") \
 	X(RAFT_ACK_UNMATCHED, "a follower acknowledges what it stores, matched with this leader or not") \
 	X(RAFT_ACK_BEFORE_DURABLE, "a follower acknowledges entries that are not durable yet") \
 	X(RAFT_COUNT_OLD_TERMS, "a leader commits entries of old terms by counting") \
