@@ -273,9 +273,9 @@ def unique_one_of_every_shape(c):
 def duplicates_in_the_data(c):
 	make(c, "CREATE TABLE dup (id int PRIMARY KEY, a int)", "INSERT INTO dup SELECT g, g FROM generate_series(1, 100) g", "INSERT INTO dup VALUES (0, 50)")
 	for i in c:
-		error = fails("23505", c.execute, i, "CREATE UNIQUE INDEX CONCURRENTLY dup_a ON dup (a)")
+		error = fails("23505", c.execute, i, "CREATE UNIQUE INDEX CONCURRENTLY dup_a ON dup (a)")	# and the name is free again
 		equal(error.detail, "Key (a)=(50) is duplicated.")
-		nowhere(c, "dup_a")
+	nowhere(c, "dup_a")
 	same_schema(c)
 	c.execute(2, "DELETE FROM dup WHERE id = 0")
 	c.execute(3, "CREATE UNIQUE INDEX CONCURRENTLY dup_a ON dup (a)")
@@ -286,6 +286,12 @@ def duplicates_in_the_data(c):
 def duplicates_while_it_is_built(c):
 	"""From two nodes, when every node has the index: both rows are taken, for nothing is unique yet, and the command fails."""
 	make(c, "CREATE TABLE dupb (id int PRIMARY KEY, a int)", "INSERT INTO dupb SELECT g, g FROM generate_series(1, 100) g")
+	with built(c, "CREATE UNIQUE INDEX CONCURRENTLY dupb_a ON dupb (a)") as session:
+		c.execute(3, "UPDATE dupb SET id = id + 2000")		# two entries of the index for each value, one of a dead row
+		release(c, 1, "index-built")
+		equal(session.end(), "ok")
+	unique_everywhere(c, "dupb_a", "dupb", "a")
+	c.execute(2, "DROP INDEX dupb_a")
 	with built(c, "CREATE UNIQUE INDEX CONCURRENTLY dupb_a ON dupb (a)") as session:
 		c.execute(2, "INSERT INTO dupb VALUES (1001, 1000)")
 		c.execute(3, "INSERT INTO dupb VALUES (1002, 1000)")

@@ -57,6 +57,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #define POLL_MS 100
 #define TRIES 5					/* of one node, when its builder was ended or met something that can pass */
@@ -318,6 +319,35 @@ wait_for_all(Build *b)
 				 errmsg("the construction of index \"%s\" was ended by somebody else", b->name)));
 }
 
+static void
+look_for_rest(void *arg)
+{
+	Build	   *b = arg;
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(b->schema), CStringGetTextDatum(b->name)};
+
+	if (SPI_execute_with_args("SELECT FROM nodedb.index_builds b JOIN nodedb.nodes n ON n.node_id = b.node_id"
+							  " WHERE b.schema = $1 AND b.name = $2 AND (n.connected OR n.is_self)", 2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "nodedb: could not read nodedb.index_builds");
+	b->open = SPI_processed;
+}
+
+/* Behind the error: who hears of it finds no index left, and may try again at once. A builder may have to wait for old transactions: no longer than for a commit. */
+static void
+wait_until_dropped(Build *b)
+{
+	TimestampTz began = GetCurrentTimestamp();
+
+	for (;;)
+	{
+		in_own_transaction(look_for_rest, b);
+		if (b->open == 0 || QueryCancelPending || ProcDiePending || TimestampDifferenceExceeds(began, GetCurrentTimestamp(), nodedb_commit_timeout))
+			return;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
 /* Tells early, beside writers, and with nothing reserved. */
 static void
 look_for_duplicates(Build *b)
@@ -414,6 +444,8 @@ ddl_build_concurrently(IndexStmt *stmt, char *text, bool toplevel)
 		PG_TRY();
 		{
 			in_own_transaction(make_unwanted, &b);
+			if (error->sqlerrcode != ERRCODE_QUERY_CANCELED && error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN)
+				wait_until_dropped(&b);
 		}
 		PG_CATCH();
 		{
