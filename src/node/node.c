@@ -419,3 +419,10 @@ NdStatus node_entry_position(const Node *n, NdGroupId group, uint64_t index, Sto
 	*term = status == ND_OK ? store_term(n->store, group, index) : 0;
 	return status;
 }
+
+bool node_chunks_open(const Node *n, NdGroupId group, TxnId txn)
+{
+	const NodeGroup *g = node__group(n, group);
+
+	return g != NULL && g->certifier != NULL && certifier_chunks_open(g->certifier, txn);
+}

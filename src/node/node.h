@@ -190,6 +190,14 @@ void		node_tell_commit(Node *n);
 void		node_ask_shown(Node *n, NdGroupId group, uint64_t index);
 uint64_t	node_shown_by_all(const Node *n, NdGroupId group);
 bool		node_shown(Node *n, NdGroupId group, uint64_t index);
+/*
+ * The same for large transactions whose chunks are replayed ahead of their TXN: node_ask_prepared() asks the members to tell how far they are until they are at the
+ * chunk at index; node_prepared_by_all() is the least that the connected voters but this one have told of. node_prepared(): of the chunks below `until`
+ * this node has replayed all that it ever replays ahead; UINT64_MAX: of all that were delivered.
+ */
+void		node_ask_prepared(Node *n, NdGroupId group, uint64_t index);
+uint64_t	node_prepared_by_all(const Node *n, NdGroupId group);
+void		node_prepared(Node *n, NdGroupId group, uint64_t until);
 void		node_tick(Node *n);			/* every tick_ms */
 void		node_frame(Node *n, NdNodeId from, const uint8_t *data, size_t len);
 void		node_peer_up(Node *n, NdNodeId peer, uint32_t incarnation);
@@ -221,6 +229,8 @@ void		node_applied_durable(Node *n, NdGroupId group, uint64_t index, uint64_t ke
 
 /* Where a live entry stands and its term, e.g. a chunk that a TXN names. ND_NOTFOUND, ND_COMPACTED. */
 NdStatus	node_entry_position(const Node *n, NdGroupId group, uint64_t index, StorePosition *position, uint64_t *term);
+/* Are chunks of this transaction kept for a TXN that is not delivered yet? Inside deliver(): as it is behind the entry that is being delivered. */
+bool		node_chunks_open(const Node *n, NdGroupId group, TxnId txn);
 
 /* ---- questions ---- */
 typedef struct NodeGroupStatus

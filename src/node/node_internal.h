@@ -12,7 +12,7 @@
  *   tick.c         time: elections, early campaigns, sleep, gossip
  *   member.c       the goal (group 0's configuration) and the steps of every group towards it
  *   join.c         tokens, ids, join requests
- *   shown.c        is an entry visible on all nodes?
+ *   shown.c        how far are all nodes: is an entry visible, are large transactions prepared?
  *   orphan.c       what nodes that are gone have left behind in the certifiers
  *   truncate.c     how far the log may be cut
  *   several.c      transactions over several groups: the sequencer's service, the duties of groups
@@ -146,6 +146,7 @@ typedef struct GroupPeer
 	NdNodeId	node;
 	uint64_t	stored;			/* WireGossip */
 	uint64_t	shown;
+	uint64_t	prepared;
 	NodeSum		sum;
 } GroupPeer;
 
@@ -295,6 +296,8 @@ struct NodeGroup
 	GroupPeer  *peers;
 	uint64_t	shown;			/* here */
 	uint64_t	shown_wanted;	/* somebody waits until we show this entry; 0: nobody */
+	uint64_t	prepared;		/* here */
+	uint64_t	prepared_wanted;	/* somebody waits until we are prepared up to here; 0: nobody */
 
 	/* clients */
 	PendingList queued;
@@ -433,7 +436,8 @@ bool		node__deliver(NodeGroup *g);
 NdStatus	node__restore_certifier(NodeGroup *g, char *error, size_t error_len);
 void		node__store_checkpoint(NodeGroup *g);
 void		node__take_gossip(NodeGroup *g, NdNodeId from, const WireGossip *gossip);
-void		node__put_gossip(NodeGroup *g, uint64_t shown_wanted);
+void		node__put_gossip(NodeGroup *g);
+void		node__put_question(NodeGroup *g, uint64_t shown_wanted, uint64_t prepared_wanted);	/* gossip that asks; 0: not for that */
 void		node__take_shown(NodeGroup *g, GroupPeer *p, const WireGossip *gossip);
 
 /* propose.c */

@@ -71,7 +71,7 @@ void node__space_ticks(Node *n)
 	if (news)
 	{
 		node__log(n, 2, full ? "the disk of the log is full" : "the disk of the log has space again");
-		node__put_gossip(&n->groups[0], 0);
+		node__put_gossip(&n->groups[0]);
 	}
 	if (full && (news || due))
 		hand_over(n);

@@ -123,7 +123,12 @@ static void tick_group(NodeGroup *g)
 	}
 }
 
-void node__put_gossip(NodeGroup *g, uint64_t shown_wanted)
+void node__put_gossip(NodeGroup *g)
+{
+	node__put_question(g, 0, 0);
+}
+
+void node__put_question(NodeGroup *g, uint64_t shown_wanted, uint64_t prepared_wanted)
 {
 	WireGossip	w = {
 		.group = g->id,
@@ -132,6 +137,8 @@ void node__put_gossip(NodeGroup *g, uint64_t shown_wanted)
 		.shown = g->shown,
 		.shown_wanted = shown_wanted,
 		.no_space = g->node->no_space,
+		.prepared = g->prepared,
+		.prepared_wanted = prepared_wanted,
 	};
 
 	if (g->n_sums > 0)
@@ -151,7 +158,7 @@ static void gossip(Node *n)
 		return;
 	for (uint32_t i = 0; i < n->n_groups; i++)
 		if (n->groups[i].stopped == NULL && (n->groups[i].gossip_due || round % GOSSIP_ALL == 0))
-			node__put_gossip(&n->groups[i], 0);
+			node__put_gossip(&n->groups[i]);
 	if (n->goal.index > 0 && (n->members_due || round % GOSSIP_ALL == 0))
 	{
 		WireMembers w = {n->goal.index, &n->goal};

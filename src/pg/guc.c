@@ -33,6 +33,8 @@ int			nodedb_reserve_after = 2;
 int			nodedb_retry_budget = 1000;
 int			nodedb_bulk_keys = 100000;
 int			nodedb_max_groups = 64;
+int			nodedb_bulk_appliers = 2;
+int			nodedb_bulk_wait = 5000;
 int			nodedb_apply_batch = 64;
 bool		nodedb_replicate_ddl = true;
 int			nodedb_sequence_block = 100;
@@ -129,6 +131,13 @@ nodedb_guc_init(void)
 	DefineCustomIntVariable("nodedb.bulk_keys", "Number of certification keys of one transaction above which whole tables are certified instead of rows.",
 							"Lower it to save memory, raise it so that larger transactions do not conflict with other writers of the same table.",
 							&nodedb_bulk_keys, 100000, 100, 10000000, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.bulk_appliers", "How many large transactions of other nodes this node replays at a time ahead of their turn; 0: none.",
+							"Each takes a background worker (max_worker_processes) once it is needed. Raise it where several bulk loads run at once: a large "
+							"transaction that finds none free holds all commits on this node up while it is applied.",
+							&nodedb_bulk_appliers, 2, 0, BULK_APPLIERS_MAX, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.bulk_wait", "How long the commit of a large transaction waits for a node that makes no headway in replaying it; 0: not at all.",
+							"It goes on waiting for nodes that do. Lower it when large transactions shall commit sooner, though others then wait while they are applied.",
+							&nodedb_bulk_wait, 5000, 0, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("nodedb.max_groups", "Most Raft groups on this node, the metadata group included.",
 							"Sizes shared memory; raise it before adding more data groups.",
 							&nodedb_max_groups, 64, 2, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);

@@ -43,6 +43,9 @@ extern int	nodedb_sequence_block;		/* values of the smallest lease */
 extern int	nodedb_max_leased_sequences;
 extern char *nodedb_idempotency_key;		/* empty: none */
 extern int	nodedb_idempotency_keep;	/* minutes */
+#define BULK_APPLIERS_MAX 16
+extern int	nodedb_bulk_appliers;	/* how many large transactions of other nodes are replayed ahead at a time */
+extern int	nodedb_bulk_wait;		/* ms without headway; 0: not at all */
 extern int	nodedb_apply_batch;			/* entries per local transaction of the applier */
 
 extern void nodedb_guc_init(void);

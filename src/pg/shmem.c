@@ -7,6 +7,7 @@
 
 #include "session/retry.h"
 #include "stop_event.h"
+#include "worker/bulk.h"
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -32,6 +33,7 @@ shared_size(void)
 	size = add_size(size, mul_size(TICKETS, MAXALIGN(sizeof(NodedbTicket))));
 	size = add_size(size, mul_size(nodedb_max_groups, MAXALIGN(sizeof(NodedbGroup))));
 	size = add_size(size, retry_limits_size());
+	size = add_size(size, bulk_shmem_size());
 	size = add_size(size, stop_event_shmem_size());
 	return size;
 }
@@ -114,6 +116,8 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->kicked, 0);
 		pg_atomic_init_u64(&s->demoted, 0);
 		pg_atomic_init_u64(&s->apply_retries, 0);
+		pg_atomic_init_u64(&s->bulk_applied, 0);
+		pg_atomic_init_u64(&s->bulk_given_up, 0);
 		pg_atomic_init_u64(&s->scrub_rounds, 0);
 		pg_atomic_init_u64(&s->scrub_bytes, 0);
 		pg_atomic_init_u64(&s->log_damages, 0);
@@ -136,11 +140,15 @@ shmem_startup(void)
 			pg_atomic_init_u64(&nodedb_groups[i].durable, 0);
 			pg_atomic_init_u64(&nodedb_groups[i].shown_wanted, 0);
 			pg_atomic_init_u64(&nodedb_groups[i].shown_by_all, 0);
+			pg_atomic_init_u64(&nodedb_groups[i].prepared_wanted, 0);
+			pg_atomic_init_u64(&nodedb_groups[i].prepared_by_all, 0);
 			SpinLockInit(&nodedb_groups[i].lock);
 		}
 	}
 	retry_limits_init(p, found);
 	p += retry_limits_size();
+	bulk_shmem_init(p, found);
+	p += bulk_shmem_size();
 	stop_event_shmem_init(p, found);
 	LWLockRelease(AddinShmemInitLock);
 	retry_init();				/* all libraries are loaded: outside of all their hooks */

@@ -1,5 +1,5 @@
 /*
- * shmem.h: shared memory between backends, raft worker, applier and guard. Who may write which field stands beside it.
+ * shmem.h: shared memory between backends, raft worker, appliers and guard. Who may write which field stands beside it.
  *
  * Three structures:
  *  - a slot per backend: its transaction's state, the request that the raft worker takes, the answer that it gives;
@@ -15,7 +15,8 @@
  *   others    -> IDLE        backend
  *
  * Ownership of a ticket (TicketOwner, compare-and-swap): LOCAL -> APPLIER by the backend that aborts; never back. Whoever owns ring[turn] commits it
- * and advances the turnstile: the COMMIT callback (after the commit is visible, before locks are released), or the applier likewise.
+ * and advances the turnstile: the COMMIT callback (after the commit is visible, before locks are released), or the applier likewise. Of an applier's
+ * ticket that a bulk applier works on, the bulk applier does, when the applier has given it the turn (worker/bulk.h).
  *
  * Lost wake-ups cannot happen: the raft worker publishes tickets_end and then sets the owner's latch; whoever advances stores turn and then reads
  * tickets_end and sets the next owner's latch. Either of the two sees the other's store (full barriers between).
@@ -113,13 +114,18 @@ typedef struct NodedbTicket
 	uint64		index;
 	uint64		term;
 	StorePosition position;
+	uint32		bulk;			/* number + 1 of the bulk applier that works on it (worker/bulk.h); 0: none. Raft worker; the applier takes it away */
 } NodedbTicket;
+
+typedef struct NodedbBulk NodedbBulk;
 
 typedef struct NodedbGroup
 {
 	pg_atomic_uint64 watermark;
 	pg_atomic_uint64 shown_wanted;	/* backends: a schema change at this entry waits until all nodes show it */
 	pg_atomic_uint64 shown_by_all;	/* raft worker: all connected nodes but this one show entries up to here */
+	pg_atomic_uint64 prepared_wanted;	/* backends: a large transaction waits until its pieces up to here are replayed on all nodes */
+	pg_atomic_uint64 prepared_by_all;	/* raft worker: all connected nodes but this one have replayed up to here what they replay ahead */
 	pg_atomic_uint64 durable;	/* guard: effects up to here survive a crash of this server */
 	slock_t		lock;			/* last_ticket, follow_index, moves of the watermark */
 	uint64		last_ticket;	/* raft worker; 0 = none yet */
@@ -197,7 +203,7 @@ typedef struct NodedbShared
 	pg_atomic_uint64 turn;		/* the ticket that may commit next; from 1 */
 	pg_atomic_uint64 tickets_end;	/* raft worker: first ticket not handed out */
 	pg_atomic_uint64 applier_ticket;	/* applier: first ticket that it is working on, 0 = none */
-	pg_atomic_uint64 applier_committing;	/* applier: first ticket of the batch whose commit has begun and not ended: it may be visible before the
+	pg_atomic_uint64 applier_committing;	/* applier, bulk applier with the turn: first ticket of the batch whose commit has begun and not ended: it may be visible before the
 										 * turnstile moves, and the turnstile moves before its invalidations are sent; 0 = none */
 	slock_t		applying_lock;	/* the next two */
 	char		applying_schema[NAMEDATALEN];	/* applier: table that it is changing, so that who is in its way can be told; empty: none */
@@ -233,6 +239,8 @@ typedef struct NodedbShared
 	pg_atomic_uint64 kicked;
 	pg_atomic_uint64 demoted;
 	pg_atomic_uint64 apply_retries;
+	pg_atomic_uint64 bulk_applied;
+	pg_atomic_uint64 bulk_given_up;
 	pg_atomic_uint64 scrub_rounds;	/* raft worker, these three */
 	pg_atomic_uint64 scrub_bytes;
 	pg_atomic_uint64 log_damages;
@@ -250,6 +258,7 @@ extern NodedbShared *nodedb_shared;
 extern NodedbSlot *nodedb_slots;
 extern NodedbTicket *nodedb_tickets;
 extern NodedbGroup *nodedb_groups;
+extern NodedbBulk *nodedb_bulks;	/* nodedb_bulk_appliers of them */
 
 extern void nodedb_shmem_init(void);		/* _PG_init */
 

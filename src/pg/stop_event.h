@@ -16,6 +16,9 @@
  *             before-advance     committed and visible, the turnstile not moved; no interrupt is served here
  *   applier   apply-read         about to replay a batch
  *             apply-commit       replayed, in turn: last moment before the commit
+ *   bulk      bulk-read          about to replay a large transaction ahead of its turn
+ *   applier   bulk-waits         all pieces that are there are replayed, its turn has not come
+ *             bulk-commit        replayed, in turn: last moment before the commit
  */
 #ifndef NODEDB_STOP_EVENT_H
 #define NODEDB_STOP_EVENT_H

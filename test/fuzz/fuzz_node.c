@@ -578,6 +578,9 @@ static void administrate(World *w)
 			node_ask_shown(w->node, pick(w, GROUPS + 1), near(w, w->delivered[1]));
 			(void) node_shown_by_all(w->node, 1);
 			(void) node_shown(w->node, 1, w->delivered[1]);
+			node_ask_prepared(w->node, pick(w, GROUPS + 1), near(w, w->delivered[1]));
+			(void) node_prepared_by_all(w->node, 1);
+			node_prepared(w->node, pick(w, GROUPS + 1), 1 + near(w, w->delivered[1]));
 			break;
 		default:
 			(void) node_commit_untold(w->node);

@@ -292,10 +292,13 @@ static void fence(void **state)
 	assert_int_equal(reserve(c, 1, old, 1, 0, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
 	assert_int_equal(chunk(c, 2, old, 1).kind, VERDICT_NONE);
 	assert_int_equal(certifier_open_chunk_floor(c), 2);
+	assert_true(certifier_chunks_open(c, old));
+	assert_false(certifier_chunks_open(c, new));
 	assert_int_equal(txn(c, 3, ID(2, 1), 0, 5, KEY_ROW_UPDATE).kind, VERDICT_ABORT_RESERVED);
 	/* the fencing entry itself is not blocked by what it frees */
 	assert_int_equal(txn(c, 4, new, 0, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
 	assert_int_equal(certifier_open_chunk_floor(c), 0);
+	assert_false(certifier_chunks_open(c, old));
 	assert_int_equal(txn(c, 5, ID(2, 2), 4, 5, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
 	assert_int_equal(txn(c, 6, old, 5, 99, KEY_ROW_UPDATE).kind, VERDICT_ABORT_FENCED);
 	assert_int_equal(chunk(c, 7, old, 5).kind, VERDICT_ABORT_FENCED);

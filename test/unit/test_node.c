@@ -287,6 +287,49 @@ static void test_shown_by_all(void **state)
 	kit_free(k);
 }
 
+/* Who waits for a large transaction hears of each step, whoever asked when, and at last that all are there. */
+static void test_prepared_by_all(void **state)
+{
+	Kit		   *k = kit_cluster(3, 1);
+	NdNodeId	leader = kit_leader(k, 1);
+	NdNodeId	asker = leader % 3 + 1;
+	NdNodeId	third = asker % 3 + 1;
+	uint64_t	index;
+
+	(void) state;
+	assert_int_equal(kit_propose(k, asker, 1, 1, 0, 1, 100), ND_OK);
+	assert_int_equal(kit_propose(k, asker, 1, 2, 0, 2, 100), ND_OK);
+	kit_settle(k);
+	index = kit_status(k, asker, 1)->delivered;
+	node_prepared(k->nodes[leader].node, 1, index - 1);
+	node_ask_prepared(k->nodes[asker].node, 1, index);
+	kit_settle(k);
+	assert_true(kit_status(k, third, 1)->delivered >= index);
+	assert_int_equal(node_prepared_by_all(k->nodes[asker].node, 1), 0);
+	node_prepared(k->nodes[third].node, 1, UINT64_MAX);
+	kit_settle(k);
+	assert_int_equal(node_prepared_by_all(k->nodes[asker].node, 1), index - 2);
+	node_prepared(k->nodes[leader].node, 1, index);
+	kit_settle(k);
+	assert_int_equal(node_prepared_by_all(k->nodes[asker].node, 1), index - 1);
+	/* nothing that was told is taken back */
+	node_prepared(k->nodes[leader].node, 1, 1);
+	/* never above what was delivered */
+	node_prepared(k->nodes[leader].node, 1, index + 100);
+	kit_settle(k);
+	assert_int_equal(node_prepared_by_all(k->nodes[asker].node, 1), index);
+	/* Who is there already answers at once; who is gone is not waited for. */
+	node_prepared(k->nodes[asker].node, 1, UINT64_MAX);
+	node_ask_prepared(k->nodes[leader].node, 1, index);
+	kit_settle(k);
+	assert_int_equal(node_prepared_by_all(k->nodes[leader].node, 1), index);
+	kit_stop(k, third, false);
+	kit_stop(k, asker, false);
+	kit_tick(k, 2);
+	assert_true(node_prepared_by_all(k->nodes[leader].node, 1) == UINT64_MAX);
+	kit_free(k);
+}
+
 static void test_read_lost(void **state)
 {
 	Kit		   *k = kit_cluster(3, 1);
@@ -643,6 +686,7 @@ int main(void)
 		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_shown_by_all),
+		cmocka_unit_test(test_prepared_by_all),
 		cmocka_unit_test(test_read_lost),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_checkpoint_and_truncation),

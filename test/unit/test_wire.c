@@ -66,8 +66,8 @@ static void see_gossip(void *ctx, const WireGossip *g)
 	Seen	   *s = ctx;
 
 	s->gossip++;
-	note(s, "gossip g%u %d %d %d %llx %d %d %d\n", g->group, (int) g->stored, (int) g->applied, (int) g->checksum_index, (unsigned long long) g->checksum,
-		 (int) g->shown, (int) g->shown_wanted, g->no_space);
+	note(s, "gossip g%u %d %d %d %llx %d %d %d %d %d\n", g->group, (int) g->stored, (int) g->applied, (int) g->checksum_index, (unsigned long long) g->checksum,
+		 (int) g->shown, (int) g->shown_wanted, g->no_space, (int) g->prepared, (int) g->prepared_wanted);
 }
 
 static void see_sleep(void *ctx, const WireSleep *z)
@@ -118,7 +118,8 @@ static void fill(NdBuf *buf)
 	RaftMessage reply = {.type = RAFT_MSG_APPEND_REPLY, .group = 3, .term = 4, .index = 5, .reject = true, .hint_index = 3, .hint_term = 1};
 	WireProposal proposal = {.group = 1, .request = 17, .entry = (const uint8_t *) "entry", .len = 5};
 	WireAnswer	answer = {.group = 1, .request = 17, .kind = WIRE_NOT_LEADER, .leader = 3};
-	WireGossip	gossip = {.group = 1, .stored = 100, .applied = 90, .checksum_index = 64, .checksum = 0xfeedULL, .shown = 95, .shown_wanted = 97, .no_space = true};
+	WireGossip	gossip = {.group = 1, .stored = 100, .applied = 90, .checksum_index = 64, .checksum = 0xfeedULL, .shown = 95, .shown_wanted = 97, .no_space = true,
+		.prepared = 93, .prepared_wanted = 99};
 	WireSleep	sleep = {.group = 4, .term = 5, .commit = 6};
 	RaftConfiguration *c = nd_zalloc(sizeof(*c));
 	WireSnapshotOffer offer = {.group = 1, .id = 0x100000002, .index = 7, .term = 2, .checkpoint = 8, .applied = 9, .checkpoint_bytes = 20, .configuration = c};
@@ -150,7 +151,7 @@ static const char *const FILLED =
 	"7 g2 2>1 t3 i0/0 c5 h0/0 x9 r0\n"
 	"answer g1 #17 1 leader 3 at 0/0\n"
 	"proposal g1 #17 entry\n"
-	"gossip g1 100 90 64 feed 95 97 1\n"
+	"gossip g1 100 90 64 feed 95 97 1 93 99\n"
 	"sleep g4 t5 c6\n"
 	"offer g1 #100000002 behind 7/2 checkpoint 8 of 20 bytes applied 9 n1 @3\n"
 	"chunk g1 #5 at 20 rows last\n"

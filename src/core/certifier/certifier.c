@@ -524,6 +524,11 @@ bool certifier_is_open(const Certifier *c, uint64_t position)
 	return certifier__marker_find(c, position) != NULL;
 }
 
+bool certifier_chunks_open(const Certifier *c, TxnId txn)
+{
+	return chunks_find(c, txn) != NULL;
+}
+
 /* Into a list in log order that keeps the first `cap`. */
 static uint32_t list_owner(CertifierOwner *out, uint32_t n, uint32_t cap, CertifierOwner owner)
 {

@@ -79,6 +79,8 @@ uint64_t	certifier_decision(const Certifier *c);
 bool		certifier_is_open(const Certifier *c, uint64_t position);
 /* Lowest index of a CHUNK whose TXN or OUTCOME is still to come, or of an open MARKER; 0 = none: the log must not be truncated at or above it. */
 uint64_t	certifier_open_chunk_floor(const Certifier *c);
+/* Are chunks of this id kept for a TXN that is still to come? No longer once its TXN, a CANCEL or a fence was judged, and not for late copies. */
+bool		certifier_chunks_open(const Certifier *c, TxnId txn);
 /*
  * Ids that hold others up: they own keys, or the log keeps their chunks. Not those of open MARKERs: nobody but the sequencer ends them. In log order, those that began behind `after`, at most cap of them; how
  * many. An id that has both comes twice.

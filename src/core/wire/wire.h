@@ -67,6 +67,8 @@ typedef struct WireGossip
 	uint64_t	shown;			/* visible in its tables */
 	uint64_t	shown_wanted;	/* not 0: tell when yours show this entry */
 	bool		no_space;		/* the sender's disk is full: it should not lead */
+	uint64_t	prepared;		/* of the chunks up to here it has replayed all that it replays ahead of their TXN */
+	uint64_t	prepared_wanted;	/* not 0: tell how far you are with that, until you are here */
 } WireGossip;
 
 typedef struct WireSleep

@@ -177,6 +177,8 @@ void wire_put_gossip(NdBuf *buf, const WireGossip *g)
 	gossip.shown = g->shown;
 	gossip.shown_wanted = g->shown_wanted;
 	gossip.no_space = g->no_space;
+	gossip.prepared = g->prepared;
+	gossip.prepared_wanted = g->prepared_wanted;
 	frame.n_gossip = 1;
 	frame.gossip = &gossips;
 	wire__pack(buf, &frame.base);
@@ -337,7 +339,8 @@ static void hand_small(const Nodedb__Frame *f, const WireSink *sink)
 	{
 		const Nodedb__Gossip *g = f->gossip[i];
 
-		sink->gossip(sink->ctx, &(WireGossip) {g->group, g->stored, g->applied, g->checksum_index, g->checksum, g->shown, g->shown_wanted, g->no_space != 0});
+		sink->gossip(sink->ctx, &(WireGossip) {g->group, g->stored, g->applied, g->checksum_index, g->checksum, g->shown, g->shown_wanted, g->no_space != 0,
+		g->prepared, g->prepared_wanted});
 	}
 	for (size_t i = 0; i < f->n_sleeps; i++)
 	{

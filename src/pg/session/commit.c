@@ -17,6 +17,7 @@
 
 #include "../shmem.h"
 #include "../stop_event.h"
+#include "../worker/bulk.h"
 #include "../worker/ledger.h"
 #include "conflict.h"
 #include "read.h"
@@ -417,7 +418,10 @@ commit_ask_outcome(TxnId id, uint64 base, Verdict *verdict)
 
 /* ---- pre-commit ---- */
 
-/* Send all but the last piece of a large body as CHUNK entries; their indexes in a palloc'd array. */
+/*
+ * Send all but the last piece of a large body as CHUNK entries; their indexes in a palloc'd array. Of a body that other nodes replay ahead of the TXN (worker/bulk.c) send
+ * all, and give them the time for it: behind the TXN everybody's commits would wait.
+ */
 static uint64 *
 send_chunks(NdGroupId group, uint64 body_len, uint32 *n, uint64 *sent)
 {
@@ -425,13 +429,15 @@ send_chunks(NdGroupId group, uint64 body_len, uint32 *n, uint64 *sent)
 	uint64	   *indexes = palloc(cap * sizeof(uint64));
 	TxnId		id = my_txn_id();
 	uint64		base = sample_base(group);
+	bool		ahead = body_len > (uint64) BULK_PIECES_MIN * CHUNK_BYTES;
 
 	if (!tx.in_log)
 		tx.first_base = base;
 	*n = 0;
 	*sent = 0;
-	while (body_len - *sent > CHUNK_BYTES)
+	while (body_len - *sent > (ahead ? 0 : CHUNK_BYTES))
 	{
+		uint64		piece = Min(CHUNK_BYTES, body_len - *sent);
 		NdBuf		header;
 
 		nd_buf_init(&header);
@@ -439,12 +445,14 @@ send_chunks(NdGroupId group, uint64 body_len, uint32 *n, uint64 *sent)
 			header.failed = true;
 		check_nd(&header);
 		tx.in_log = true;
-		submit(ENTRY_CHUNK, group, &header, *sent, CHUNK_BYTES);
+		submit(ENTRY_CHUNK, group, &header, *sent, piece);
 		nd_buf_free(&header);
 		(void) await_side_request(group);
 		indexes[(*n)++] = nodedb_my_slot()->index;
-		*sent += CHUNK_BYTES;
+		*sent += piece;
 	}
+	if (ahead && nodedb_bulk_wait > 0)
+		wait_prepared(group, indexes[*n - 1], nodedb_bulk_wait);
 	return indexes;
 }
 

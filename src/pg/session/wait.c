@@ -127,3 +127,31 @@ wait_shown(NdGroupId group, uint64 index, int timeout_ms)
 	ConditionVariableCancelSleep();
 	return shown;
 }
+
+void
+wait_prepared(NdGroupId group, uint64 index, int timeout_ms)
+{
+	NodedbGroup *g = &nodedb_groups[group];
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	uint64		wanted = pg_atomic_read_u64(&g->prepared_wanted);
+	uint64		before = 0;
+
+	while (wanted < index && !pg_atomic_compare_exchange_u64(&g->prepared_wanted, &wanted, index))
+		;
+	nodedb_wake(&nodedb_shared->raft_latch);
+	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
+	for (;;)
+	{
+		uint64		all = pg_atomic_read_u64(&g->prepared_by_all);
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (all > before)
+			end = TimestampTzPlusMilliseconds(now, timeout_ms);
+		before = Max(before, all);
+		if (all >= index || now >= end)
+			break;
+		check_applying();
+		(void) ConditionVariableTimedSleep(&nodedb_shared->applied_cv, TimestampDifferenceMilliseconds(now, end), PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}

@@ -17,6 +17,12 @@ extern void wait_watermark(NdGroupId group, uint64 index, int timeout_ms);
  */
 extern bool wait_shown(NdGroupId group, uint64 index, int timeout_ms);
 
+/*
+ * Until all connected nodes have replayed what they replay ahead of the chunks up to index; no longer than timeout_ms after the last of them made headway. Interrupts
+ * are served: nothing is proposed yet.
+ */
+extern void wait_prepared(NdGroupId group, uint64 index, int timeout_ms);
+
 /* ereports when this node has stopped applying: whoever waits for it would wait for ever. */
 extern void check_applying(void);
 

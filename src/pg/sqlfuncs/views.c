@@ -5,6 +5,7 @@
 
 #include "../session/wait.h"
 #include "../shmem.h"
+#include "../worker/bulk.h"
 
 #include "fmgr.h"
 #include "funcapi.h"
@@ -129,6 +130,15 @@ nodedb_status(PG_FUNCTION_ARGS)
 			if (gs->alarm)
 				appendStringInfoString(&out, " - ALARM: see the server log");
 		}
+		for (int i = 0; i < nodedb_bulk_appliers; i++)
+		{
+			NodedbBulk *b = &nodedb_bulks[i];
+			BulkState	bulk = (BulkState) pg_atomic_read_u32(&b->state);
+
+			if (bulk == BULK_OPEN || bulk == BULK_TURN)
+				appendStringInfo(&out, "\nlarge transaction of node %u \"%s\": %u of %u MB that have come are replayed", b->txn.node, name_of(b->txn.node),
+								 pg_atomic_read_u32(&b->n_done), pg_atomic_read_u32(&b->n_pieces));
+		}
 	}
 	LWLockRelease(s->status_lock);
 	PG_RETURN_TEXT_P(cstring_to_text(out.data));
@@ -250,6 +260,8 @@ nodedb_show_metrics(PG_FUNCTION_ARGS)
 			{"nodedb_kicked_total", pg_atomic_read_u64(&s->kicked), "local transactions told to give way to the applier (40001)"},
 			{"nodedb_demoted_total", pg_atomic_read_u64(&s->demoted), "proposed local transactions that gave way to the applier (40003)"},
 			{"nodedb_apply_retries_total", pg_atomic_read_u64(&s->apply_retries), "batches that the applier rolled back and tried again"},
+			{"nodedb_bulk_applied_total", pg_atomic_read_u64(&s->bulk_applied), "large transactions of other nodes that were replayed ahead of their turn"},
+			{"nodedb_bulk_given_up_total", pg_atomic_read_u64(&s->bulk_given_up), "large transactions that were begun ahead of their turn and did not commit, or gave way"},
 			{"nodedb_scrub_rounds_total", pg_atomic_read_u64(&s->scrub_rounds), "times that the whole log was read again and verified"},
 			{"nodedb_scrub_bytes_total", pg_atomic_read_u64(&s->scrub_bytes), "bytes of the log that were read again and verified"},
 			{"nodedb_log_damages_total", pg_atomic_read_u64(&s->log_damages), "damaged places found in the log; the server log names file and offset"},

@@ -18,6 +18,7 @@
 #include "utils/snapmgr.h"
 
 bool		apply_active = false;
+bool		apply_ahead = false;
 static char *path = NULL;		/* of the last 'P' of the body, in the body's context */
 
 typedef struct Apply
@@ -39,6 +40,11 @@ typedef struct Apply
 static void pg_attribute_noreturn() malformed(const char *what)
 {
 	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("replicated changes are malformed: %s", what)));
+}
+
+static void pg_attribute_noreturn() not_ahead(const char *what)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("%s cannot be replayed ahead", what)));
 }
 
 /* Have n unread bytes in one piece; false at the end of the body. */
@@ -93,7 +99,7 @@ static char *read_string(NdReader *r)
 
 static void show(Apply *a, ApplyTable *table)
 {
-	if (a->shown == table)
+	if (a->shown == table || apply_ahead)
 		return;
 	a->shown = table;
 	nodedb_show_applying(table != NULL ? table->schema : NULL, table != NULL ? table->name : NULL);
@@ -130,6 +136,9 @@ static void read_relation(Apply *a, NdReader *r)
 	table->rechecks = &a->rechecks;
 	if (r->failed || nd_reader_left(r) != 0 || table->n_columns > MaxTupleAttributeNumber)
 		malformed("table");
+	/* Leases of sequences and builds of indexes listen to rows before they are committed. */
+	if (apply_ahead && strcmp(table->schema, "nodedb") == 0 && strcmp(table->name, "idempotency_keys") != 0)
+		not_ahead("a change of nodedb's own tables");
 	if (a->n_tables == a->cap_tables)
 	{
 		a->cap_tables = Max(16, a->cap_tables * 2);
@@ -265,6 +274,8 @@ static void read_table_lock(Apply *a, NdReader *r)
 
 static void run_utility(Apply *a, NdReader *r)
 {
+	if (apply_ahead)
+		not_ahead("a schema change");
 	flush(a);
 	show(a, NULL);
 	close_tables(a);

@@ -14,6 +14,7 @@
 typedef bool (*ApplyFetch) (void *ctx, StringInfo buf);
 
 extern bool apply_active;		/* this process replays: the access method captures nothing */
+extern bool apply_ahead;		/* before its turn, by a bulk applier: schema changes and rows of nodedb's own tables are refused */
 
 /* Replay one body. ereports on any failure: the caller aborts its transaction and decides between retry and quarantine. Returns rows. */
 extern uint64 apply_body(ApplyFetch fetch, void *ctx);

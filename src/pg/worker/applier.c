@@ -12,8 +12,11 @@
  * 3. An error at the turnstile, in a batch of one: what can pass is tried again, for ever, with back-off; anything else is damage: the node is
  *    quarantined, nothing is skipped, the other nodes go on.
  * 4. Nothing is replayed twice: the ledger row stands in the same transaction.
+ * 5. Nothing behind a ticket that a bulk applier works on is begun before it is over: it may lack locks that what comes behind takes.
  */
+#include "bulk.h"
 #include "ledger.h"
+#include "replay.h"
 
 #include "../shmem.h"
 #include "../stop_event.h"
@@ -39,9 +42,6 @@
 
 PGDLLEXPORT void nodedb_applier_main(Datum arg);
 
-static Vfs *vfs = NULL;
-static char log_dir[MAXPGPATH];
-
 /* The batch that the current local transaction carries; 0 tickets = none. */
 static struct
 {
@@ -59,31 +59,6 @@ typedef struct BodyReader
 	uint32		next_chunk;
 	bool		own_done;
 } BodyReader;
-
-/* Damage stays; anything else (memory, descriptors, a raft worker that is starting) may pass. */
-static int
-read_sqlstate(NdStatus status)
-{
-	if (status == ND_DAMAGED || status == ND_INVALID || status == ND_VERSION || status == ND_COMPACTED)
-		return ERRCODE_DATA_CORRUPTED;
-	return status == ND_NOMEM ? ERRCODE_OUT_OF_MEMORY : ERRCODE_IO_ERROR;
-}
-
-static void
-read_entry(StorePosition at, NdGroupId group, uint64 index, uint64 term, NdBuf *payload, EntryHeader *header)
-{
-	NdStatus	status = store_read_position(vfs, log_dir, at, group, index, term, payload);
-
-	if (status == ND_OK)
-		status = entry_decode(payload->data, payload->len, header);
-	if (status != ND_OK)
-	{
-		nd_buf_free(payload);
-		ereport(ERROR,
-				(errcode(read_sqlstate(status)),
-				 errmsg("could not read entry " UINT64_FORMAT " of group %u from the log: %s", index, group, nd_status_text(status))));
-	}
-}
 
 /* Ask the raft worker where an entry stands. */
 static void
@@ -106,7 +81,7 @@ find_entry(NdGroupId group, uint64 index, StorePosition *position, uint64 *term)
 	pg_atomic_write_u32(&s->find_state, 0);
 	if (s->find_status != ND_OK)
 		ereport(ERROR,
-				(errcode(read_sqlstate(s->find_status)),
+				(errcode(replay_sqlstate(s->find_status)),
 				 errmsg("entry " UINT64_FORMAT " of group %u, a piece of a large transaction, is not in the log: %s",
 						index, group, nd_status_text(s->find_status))));
 	*position = s->find_position;
@@ -126,8 +101,7 @@ fetch_body(void *ctx, StringInfo buf)
 		EntryHeader header;
 
 		find_entry(r->group, r->chunks[r->next_chunk], &position, &term);
-		nd_buf_init(&payload);
-		read_entry(position, r->group, r->chunks[r->next_chunk], term, &payload, &header);
+		replay_read(position, r->group, r->chunks[r->next_chunk], term, &payload, &header);
 		if (header.kind != ENTRY_CHUNK || txnid_compare(header.txn, r->header.txn) != 0)
 		{
 			nd_buf_free(&payload);
@@ -154,8 +128,7 @@ apply_ticket(const NodedbTicket *t)
 	NdBuf		payload;
 
 	memset(&reader, 0, sizeof(reader));
-	nd_buf_init(&payload);
-	read_entry(t->position, t->group, t->index, t->term, &payload, &reader.header);
+	replay_read(t->position, t->group, t->index, t->term, &payload, &reader.header);
 	PG_TRY();
 	{
 		reader.group = t->group;
@@ -174,13 +147,13 @@ apply_ticket(const NodedbTicket *t)
 
 /* Wait until the turnstile stands at our first ticket; false: an earlier one has become ours. */
 static bool
-wait_turn(void)
+wait_turn(uint64 first)
 {
 	for (;;)
 	{
 		uint64		turn = pg_atomic_read_u64(&nodedb_shared->turn);
 
-		if (turn == batch.first)
+		if (turn == first)
 			return true;
 		if (pg_atomic_read_u32(&nodedb_tickets[turn % TICKETS].owner) == TICKET_APPLIER)
 			return false;
@@ -188,6 +161,15 @@ wait_turn(void)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
+}
+
+static void
+forget_batch(void)
+{
+	/* Only when it is ours: a bulk applier may be committing. */
+	if (batch.n > 0)
+		pg_atomic_write_u64(&nodedb_shared->applier_committing, 0);
+	batch.n = 0;
 }
 
 static void
@@ -203,10 +185,7 @@ xact_callback(XactEvent event, void *arg)
 		nodedb_advance(first, n);
 	}
 	else if (event == XACT_EVENT_ABORT)
-	{
-		batch.n = 0;
-		pg_atomic_write_u64(&nodedb_shared->applier_committing, 0);
-	}
+		forget_batch();
 }
 
 static void
@@ -234,7 +213,7 @@ apply_batch(uint64 first, uint32 n)
 		last_index = t->index;
 	}
 	ledger_insert(last_group, last_index);
-	if (!wait_turn())
+	if (!wait_turn(first))
 	{
 		AbortCurrentTransaction();
 		return;
@@ -346,6 +325,34 @@ apply_or_recover(uint64 first, uint32 n, MemoryContext context)
 	PG_END_TRY();
 }
 
+/* ---- a ticket that a bulk applier works on (bulk.c) ---- */
+
+/*
+ * At the turnstile, the bulk applier gets the turn: it finishes and commits, or says that it has given up, and then the ticket is as any other. No
+ * transaction is open here meanwhile: nothing of what it may need to wait for is ours.
+ */
+static void
+apply_by_bulk(uint64 first)
+{
+	NodedbTicket *t = &nodedb_tickets[first % TICKETS];
+	NodedbBulk *b = &nodedb_bulks[t->bulk - 1];
+
+	pgstat_report_activity(STATE_RUNNING, psprintf("ticket " UINT64_FORMAT " is a bulk applier's", first));
+	if (!wait_turn(first))
+		return;
+	bulk_give_turn(b, first);
+	while (pg_atomic_read_u32(&b->state) == BULK_TURN)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	if (pg_atomic_read_u64(&nodedb_shared->turn) != first)
+		return;
+	t->bulk = 0;
+	pg_atomic_write_u32(&b->state, BULK_FREE);
+}
+
 /* ---- life ---- */
 
 static void
@@ -357,36 +364,13 @@ prune(void)
 }
 
 static void
-pin_settings(void)
-{
-	static const char *const settings[][2] = {
-		{"session_replication_role", "replica"},
-		{"synchronous_commit", "off"},
-		{"statement_timeout", "0"},
-		{"lock_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"search_path", "pg_catalog"},
-		{"row_security", "off"},
-		{"check_function_bodies", "off"},
-		{"DateStyle", "ISO"},
-		{"IntervalStyle", "postgres"},
-		{"extra_float_digits", "3"},
-	};
-
-	for (int i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-}
-
-static void
 at_exit(int code, Datum arg)
 {
 	nodedb_shared->applier_latch = NULL;
 	nodedb_shared->applier_pgprocno = -1;
 	worker_leave(&nodedb_shared->applier_pid);
 	pg_atomic_write_u64(&nodedb_shared->applier_ticket, 0);
-	pg_atomic_write_u64(&nodedb_shared->applier_committing, 0);
+	forget_batch();
 }
 
 /* First ticket of ours at or behind the turnstile; how many consecutive ones; 0 = none. */
@@ -402,7 +386,11 @@ next_batch(uint64 *first, uint32 max)
 		t++;
 	*first = t;
 	while (n < max && t + n < end && pg_atomic_read_u32(&nodedb_tickets[(t + n) % TICKETS].owner) == TICKET_APPLIER)
+	{
+		if (nodedb_tickets[(t + n) % TICKETS].bulk != 0)
+			return Max(n, 1);	/* alone */
 		n++;
+	}
 	return n;
 }
 
@@ -421,15 +409,8 @@ nodedb_applier_main(Datum arg)
 	if (!worker_claim(&s->applier_pid))
 		proc_exit(0);
 	before_shmem_exit(at_exit, (Datum) 0);
-	pin_settings();
+	replay_init();
 	RegisterXactCallback(xact_callback, NULL);
-	apply_active = true;
-	if (nodedb_directory[0] != '\0')
-		strlcpy(log_dir, nodedb_directory, sizeof(log_dir));
-	else
-		snprintf(log_dir, sizeof(log_dir), "%s/nodedb", DataDir);
-	if (vfs_posix_create(&vfs) != ND_OK)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 
 	if (!s->ledger_ready)
 	{
@@ -479,7 +460,10 @@ nodedb_applier_main(Datum arg)
 		if (pg_atomic_read_u32(&s->guard_asleep) != 0)
 			nodedb_wake(&s->guard_latch);
 
-		apply_or_recover(first, n, loop_context);
+		if (nodedb_tickets[first % TICKETS].bulk != 0)
+			apply_by_bulk(first);
+		else
+			apply_or_recover(first, n, loop_context);
 		if (TimestampDifferenceExceeds(pruned, GetCurrentTimestamp(), PRUNE_EVERY_MS * 4))
 		{
 			prune();

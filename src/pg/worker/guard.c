@@ -1,7 +1,7 @@
 /*
  * guard.c: the background worker that keeps the applier free and follows durability. It has shared memory only, no database.
  *
- * Kick-out (DESIGN.md, section 5, rule 8): while the applier waits for a lock, whoever holds it is looked at every few milliseconds:
+ * Kick-out (DESIGN.md, section 5, rule 8): while the applier, or the bulk applier that has its turn, waits for a lock, whoever holds it is looked at every few milliseconds:
  *   holder of an earlier ticket            left alone: it commits in its turn; demoted when a ticket still earlier was handed over to the applier
  *   certified, with a later ticket         demoted at once, and logged: a gap in "certified entries never block each other"
  *   proposed, no verdict yet               given DEMOTE_MS (its verdict is most likely an abort for this very conflict), then demoted
@@ -13,6 +13,8 @@
  *
  * Durability: effects up to a watermark are durable once WAL is flushed up to a position taken after the watermark was read.
  */
+#include "bulk.h"
+
 #include "../shmem.h"
 
 #include "access/xlog.h"
@@ -200,11 +202,10 @@ waits_ahead(const BlockedProcsData *blocked, const BlockedProcData *b, int pid)
 	return false;
 }
 
-/* Is the applier waiting for a lock, and whose, or behind whom? */
+/* Is the applier, or whoever has its turn, waiting for a lock, and whose, or behind whom? */
 static void
-free_applier(void)
+free_applier(int applier)
 {
-	int			applier = nodedb_shared->applier_pid;
 	PGPROC	   *proc = applier ? BackendPidGetProc(applier) : NULL;
 	BlockedProcsData *blocked;
 
@@ -332,7 +333,10 @@ nodedb_guard_main(Datum arg)
 		MemoryContextReset(context);
 		if (busy)
 		{
-			free_applier();
+			free_applier(nodedb_shared->applier_pid);
+			for (int i = 0; i < nodedb_bulk_appliers; i++)
+				if (pg_atomic_read_u32(&nodedb_bulks[i].state) == BULK_TURN)
+					free_applier(nodedb_bulks[i].pid);
 			attentive = ATTENTIVE_POLLS;
 		}
 		follow_durability();

@@ -11,6 +11,7 @@
  * PostgreSQL reinitialises everything, and the log is replayed (DESIGN.md, rules that were only missing, 14).
  */
 #include "raft_worker.h"
+#include "raft_worker_bulk.h"
 
 #include <time.h>
 
@@ -151,8 +152,8 @@ raft_worker_disconnect(void)
 static BackgroundWorkerHandle *applier_handle = NULL;
 static BackgroundWorkerHandle *guard_handle = NULL;
 
-static void
-start_helper(const char *name, const char *function, bool connects, BackgroundWorkerHandle **handle)
+bool
+raft_worker_start_helper(const char *name, const char *function, bool connects, int number, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
 	MemoryContext old;
@@ -167,10 +168,17 @@ start_helper(const char *name, const char *function, bool connects, BackgroundWo
 	snprintf(worker.bgw_type, BGW_MAXLEN, "nodedb %s", name);
 	strlcpy(worker.bgw_library_name, "nodedb", BGW_MAXLEN);
 	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	worker.bgw_main_arg = Int32GetDatum(number);
 	old = MemoryContextSwitchTo(TopMemoryContext);	/* the handle: process life */
 	registered = RegisterDynamicBackgroundWorker(&worker, handle);
 	MemoryContextSwitchTo(old);
-	if (!registered)
+	return registered;
+}
+
+static void
+start_needed(const char *name, const char *function, bool connects, BackgroundWorkerHandle **handle)
+{
+	if (!raft_worker_start_helper(name, function, connects, 0, handle))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("could not start nodedb's %s", name),
@@ -184,9 +192,9 @@ mind_helpers(void)
 	pid_t		pid;
 
 	if (applier_handle == NULL || GetBackgroundWorkerPid(applier_handle, &pid) == BGWH_STOPPED)
-		start_helper("applier", "nodedb_applier_main", true, &applier_handle);
+		start_needed("applier", "nodedb_applier_main", true, &applier_handle);
 	if (guard_handle == NULL || GetBackgroundWorkerPid(guard_handle, &pid) == BGWH_STOPPED)
-		start_helper("guard", "nodedb_guard_main", false, &guard_handle);
+		start_needed("guard", "nodedb_guard_main", false, &guard_handle);
 }
 
 static void
@@ -393,6 +401,29 @@ wait_set(void)
 	return set;
 }
 
+/* Large transactions that wait until all nodes have replayed their pieces, here and elsewhere. */
+static void
+follow_prepared(NdGroupId g)
+{
+	NodedbGroup *group = &nodedb_groups[g];
+	uint64		wanted = pg_atomic_read_u64(&group->prepared_wanted);
+	uint64		all;
+
+	node_prepared(rw.node, g, bulk_prepared(g));
+	if (wanted == 0)
+		return;
+	if (wanted != rw.prepared_asked[g])
+	{
+		rw.prepared_asked[g] = wanted;
+		node_ask_prepared(rw.node, g, wanted);
+	}
+	all = node_prepared_by_all(rw.node, g);
+	if (all == pg_atomic_read_u64(&group->prepared_by_all))
+		return;
+	pg_atomic_write_u64(&group->prepared_by_all, all);
+	ConditionVariableBroadcast(&nodedb_shared->applied_cv);
+}
+
 /* Schema changes that wait until all nodes show them, here and elsewhere. True: look again in a moment. */
 static bool
 follow_shown(void)
@@ -406,6 +437,7 @@ follow_shown(void)
 		uint64		all;
 
 		awaited |= node_shown(rw.node, g, nodedb_watermark(g));
+		follow_prepared(g);
 		if (wanted == 0)
 			continue;
 		if (wanted != rw.shown_asked[g])
@@ -496,6 +528,7 @@ loop(void)
 			next_durable = now + 1000;
 			node_set_scrub_rate(rw.node, (uint64) nodedb_scrub_rate << 10);
 			mind_helpers();
+			bulk_mind();
 			for (NdGroupId g = 1; g < node_group_count(rw.node); g++)
 				node_applied_durable(rw.node, g, pg_atomic_read_u64(&nodedb_groups[g].durable), (uint64) nodedb_log_keep << 20);
 		}
@@ -526,6 +559,7 @@ nodedb_raft_worker_main(Datum arg)
 	rw.limits.ids_max = CERTIFIER_IDS_MAX;
 	/* Process life. */
 	rw.shown_asked = MemoryContextAllocZero(TopMemoryContext, sizeof(uint64) * nodedb_shared->max_groups);
+	rw.prepared_asked = MemoryContextAllocZero(TopMemoryContext, sizeof(uint64) * nodedb_shared->max_groups);
 	nodedb_shared->raft_pid = MyProcPid;
 	nodedb_shared->raft_latch = MyLatch;
 	before_shmem_exit(at_exit, (Datum) 0);

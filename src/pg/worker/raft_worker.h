@@ -6,6 +6,8 @@
 
 #include "../shmem.h"
 
+#include "postmaster/bgworker.h"
+
 #define TICK_MS 20
 #define COMMIT_LAG_MS 2			/* how long a follower that waits for nothing may not know of a commit when no other message goes there */
 /* Some 60 MB of memory per group and 10 MB per checkpoint: transactions may lag by 100,000 others before they abort for that. */
@@ -27,6 +29,7 @@ typedef struct RaftWorker
 	char		dir[MAXPGPATH];
 	bool		ring_full;		/* a delivery waits for room */
 	uint64	   *shown_asked;	/* per group: NodedbGroup.shown_wanted that was asked for */
+	uint64	   *prepared_asked;	/* likewise */
 	bool		changed;		/* the status in shared memory is stale */
 	bool		alarmed;		/* the store failed, and that was said */
 	bool		unborn;			/* the identity file says so (raft_worker_command.c); the groups may not be durable yet */
@@ -36,6 +39,8 @@ extern RaftWorker rw;
 
 /* raft_worker.c */
 extern void raft_worker_start_node(const WireMember *seeds, uint32 n_seeds);	/* identity is in rw; ereports */
+/* False: there is no room for one more worker. */
+extern bool raft_worker_start_helper(const char *name, const char *function, bool connects, int number, BackgroundWorkerHandle **handle);
 extern void raft_worker_log(void *ctx, int level, const char *text);
 extern Transport *raft_worker_connect(NdNodeId self, uint64 cluster_id, uint32 incarnation, const char *listen);
 extern void raft_worker_disconnect(void);	/* NULL is fine */

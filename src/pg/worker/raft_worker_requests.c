@@ -9,6 +9,7 @@
  * 3. Tickets follow each group's log: they are handed out inside deliver(), which comes in index order per group.
  */
 #include "raft_worker.h"
+#include "raft_worker_bulk.h"
 #include "raft_worker_orphans.h"
 
 #include "utils/hsearch.h"
@@ -252,6 +253,7 @@ deliver_commit(const NodeDelivery *d)
 	t->term = d->term;
 	t->position = d->position;
 	t->slot = p ? p->slot : 0;
+	t->bulk = bulk_of(d);
 	pg_atomic_write_u32(&t->owner, p ? TICKET_LOCAL : TICKET_APPLIER);
 	SpinLockAcquire(&g->lock);
 	g->last_ticket = ticket;
@@ -293,7 +295,12 @@ requests_deliver(void *ctx, const NodeDelivery *d)
 		bool		good = d->verdict.kind == VERDICT_COMMIT || d->verdict.kind == VERDICT_NONE;
 
 		if (d->header.kind == ENTRY_TXN && d->verdict.kind == VERDICT_COMMIT)
-			return deliver_commit(d);
+		{
+			if (deliver_commit(d) != ND_OK)
+				return ND_BUSY;
+			bulk_delivered(d);
+			return ND_OK;
+		}
 		if (d->verdict.kind == VERDICT_ABORT_RESERVED)
 			orphans_suspect(d->group, d->verdict.by_txn);
 		if ((d->local || d->header.kind == ENTRY_CANCEL) && d->verdict.kind != VERDICT_DUPLICATE)
@@ -316,6 +323,8 @@ requests_deliver(void *ctx, const NodeDelivery *d)
 			}
 		}
 	}
+	if (d->has_header && !d->replayed)
+		bulk_delivered(d);
 	nodedb_entry_passed(d->group, d->index);
 	return ND_OK;
 }
