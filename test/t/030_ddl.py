@@ -634,6 +634,56 @@ def catalogs_are_fresh_before_a_command_looks(c):
 
 
 @test
+def waits_of_one_node_are_those_of_locks(c):
+	"""A schema change waits for earlier writers and open schema changes of its node by locks: lock_timeout ends that, a deadlock is found, commit_timeout has no say."""
+	c.execute(1, "CREATE TABLE queued (a int PRIMARY KEY)")
+	with c.connect(1) as first, c.connect(1) as second:
+		for holds in "INSERT INTO queued VALUES (1)", "CREATE TABLE unrelated (a int)":
+			first.execute("BEGIN; " + holds)
+			second.execute("SET lock_timeout = 100; SET nodedb.commit_timeout = 1500")
+			fails("55P03", second.execute, "ALTER TABLE queued ADD COLUMN b int")
+			second.execute("SET lock_timeout = 0")
+			second.send("ALTER TABLE queued ADD COLUMN b int")
+			poll("it waits for longer", lambda: c.value(1, "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE a.pid = $1 AND NOT l.granted AND "
+														  "clock_timestamp() - a.query_start > interval '1800 ms'", second.pid) == "1", 30)
+			first.execute("COMMIT")
+			second.result()
+			second.execute("ALTER TABLE queued DROP COLUMN b")
+		first.execute("BEGIN; UPDATE queued SET a = 2 WHERE a = 1")
+		second.execute("BEGIN; DROP TABLE unrelated")
+		second.send("ALTER TABLE queued ADD COLUMN c int")
+		poll("the second waits", lambda: c.value(1, "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted", second.pid) == "1", 30)
+		told = []
+		for session, call in ((first, lambda: first.execute("CREATE TABLE other (a int)")), (second, second.result)):
+			try:
+				call()
+			except Error as error:
+				told.append(error.sqlstate)
+			session.execute("COMMIT")
+		equal(told, ["40P01"], "one of the two")
+	same_schema(c)
+	same_everywhere(c, "queued")
+
+
+@test
+def who_has_no_right_reserves_nothing(c):
+	c.execute(1, "CREATE TABLE guarded (a int PRIMARY KEY); CREATE TABLE readable (a int PRIMARY KEY); CREATE ROLE nobody LOGIN; GRANT SELECT ON readable TO nobody")
+	c.wait_caught_up()
+	for command in "TRUNCATE guarded", "TRUNCATE readable", "ALTER TABLE guarded ADD COLUMN b int", "DROP TABLE guarded":
+		with c.connect(1) as near, c.connect(2) as far, c.connect(1) as intruder:
+			for n, writer in enumerate((near, far)):
+				writer.execute("BEGIN; INSERT INTO guarded VALUES ((SELECT count(*) FROM guarded) * 2 + %d); INSERT INTO readable SELECT count(*) * 2 + %d FROM readable" % (n, n))
+			intruder.execute("SET ROLE nobody; BEGIN; SAVEPOINT a")
+			fails("42501", intruder.execute, command)
+			intruder.execute("ROLLBACK TO a")
+			for writer in near, far:
+				writer.execute("COMMIT")
+			intruder.execute("ROLLBACK")
+	equal(c.value(1, "SELECT count(*) FROM guarded"), "8")
+	same_everywhere(c, "guarded", "readable")
+
+
+@test
 def schema_survives_kill_of_all(c):
 	c.execute(2, "CREATE TABLE survives (a int PRIMARY KEY)")
 	before = dump(c, 2)

@@ -57,6 +57,17 @@ extern Oid	ddl_owning_table(const ObjectAddress *object);
 extern void ddl_mark_local(const ObjectAddress *object);
 extern void ddl_scope_init(void);
 
+/* ---- queue.c: before a reservation ---- */
+/* Wait for this node's earlier writers of these tables, and for its other schema changes; until the transaction's end those wait for us. */
+extern void ddl_queue(DdlCommand *c, List *relids);
+/*
+ * False: the user has no right to any of its tables, so that it will be refused, and nobody has to wait or lose for it before. One right to one of them is
+ * enough: rights to a parent hold for its partitions.
+ */
+extern bool ddl_may_reserve(DdlCommand *c);
+/* The mode in which it reserves its tables, and in which they stand in its entry: not weaker than any lock that it takes on them. */
+extern LOCKMODE ddl_lock_mode(Node *stmt);
+
 /* ---- classify.c: whom a command concerns, and what it locks ---- */
 extern void ddl_classify(DdlCommand *c);
 /* Would CREATE TABLE of this name with this access method (NULL: the default) make a replicated table? */

@@ -1,8 +1,9 @@
 /*
  * hook.c: utility commands at their origin: reserve, run, record.
  *
- * A replicated command goes through four steps:
+ * A replicated command goes through five steps:
  *   classify   whom it concerns, which tables it locks
+ *   queue      behind the transactions of this node that it would only refuse (queue.c)
  *   reserve    one global key, so that schema changes are one after another in the whole cluster, and the keys of those tables: from then on no other node's
  *              transaction on them commits, so the command cannot lose; what was committed before is applied here first. Nothing has run yet, so
  *              failing to get it and trying again is invisible.
@@ -113,10 +114,10 @@ static struct
 }			reserved;
 
 static bool
-is_reserved(uint64 hash)
+is_reserved(uint64 hash, uint8 mode)
 {
 	for (uint32 i = 0; i < reserved.n; i++)
-		if (reserved.keys[i].hash == hash)
+		if (reserved.keys[i].hash == hash && reserved.keys[i].mode >= mode)
 			return true;
 	return false;
 }
@@ -136,11 +137,12 @@ remember_reserved(const EntryKey *keys, uint32 n)
 	reserved.n += n;
 }
 
-/* Keys that the command needs and the transaction has not got. */
+/* Keys that the command needs and the transaction has not got; the tables among them. */
 static EntryKey *
-missing_keys(DdlCommand *c, uint32 *n)
+missing_keys(DdlCommand *c, uint32 *n, List **relids)
 {
 	EntryKey   *keys = palloc((list_length(c->relations) + 1) * sizeof(EntryKey));
+	uint8		mode = KEY_REL_ACCESS_SHARE - AccessShareLock + ddl_lock_mode(c->stmt);
 	ListCell   *lc;
 
 	if (reserved.lxid != MyProc->lxid)
@@ -149,8 +151,11 @@ missing_keys(DdlCommand *c, uint32 *n)
 		reserved.n = 0;
 	}
 	*n = 0;
-	if (!is_reserved(ddl_global_key()))
+	*relids = NIL;
+	if (!is_reserved(ddl_global_key(), DDL_GLOBAL_KEY_MODE))
 		keys[(*n)++] = (EntryKey) {.hash = ddl_global_key(), .mode = DDL_GLOBAL_KEY_MODE};
+	if (!ddl_may_reserve(c))
+		return keys;
 	foreach(lc, c->relations)
 	{
 		char	   *name = get_rel_name(lfirst_oid(lc));
@@ -159,8 +164,10 @@ missing_keys(DdlCommand *c, uint32 *n)
 		if (name == NULL)
 			continue;
 		hash = writeset_relation_hash(get_namespace_name(get_rel_namespace(lfirst_oid(lc))), name);
-		if (!is_reserved(hash))
-			keys[(*n)++] = (EntryKey) {.hash = hash, .mode = KEY_REL_ACCESS_EXCLUSIVE};
+		if (is_reserved(hash, mode))
+			continue;
+		keys[(*n)++] = (EntryKey) {.hash = hash, .mode = mode};
+		*relids = lappend_oid(*relids, lfirst_oid(lc));
 	}
 	return keys;
 }
@@ -199,13 +206,17 @@ classify_and_reserve(DdlCommand *c)
 		{
 			uint32		n;
 			EntryKey   *keys;
+			List	   *relids;
 
 			session_before_utility();
-			keys = missing_keys(c, &n);
+			keys = missing_keys(c, &n, &relids);
 			if (n == 0 && c->fresh)
 				break;
 			if (n > 0)
+			{
+				ddl_queue(c, relids);
 				reserve(keys, n);
+			}
 			AcceptInvalidationMessages();
 			c->fresh = true;
 			ddl_classify(c);
@@ -261,7 +272,7 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 		ddl_extension_check(c->stmt);
 	writeset_key(ddl_global_key(), DDL_GLOBAL_KEY_MODE);
 	for (int i = 0; i < list_length(c->relations); i++)
-		writeset_relation_lock(list_nth_oid(c->relations, i), AccessExclusiveLock);
+		writeset_relation_lock(list_nth_oid(c->relations, i), ddl_lock_mode(c->stmt));
 	if (c->rewritten != NIL)
 	{
 		own_copy(call);

@@ -38,7 +38,7 @@ static void
 lock_key(Oid relid)
 {
 	if (nodedb_relid_is_distributed(relid))
-		writeset_relation_lock(relid, AccessExclusiveLock);
+		writeset_relation_lock(relid, ddl_lock_mode(current->stmt));
 }
 
 static void

@@ -14,6 +14,7 @@
 #include "commands/sequence.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -112,6 +113,17 @@ draw(Oid sequence)
 	}
 }
 
+/*
+ * A change of the sequence by an open transaction of this node is waited for, as PostgreSQL does. The lock is not kept: a change by another node must not
+ * have to kick out everybody who has drawn a value.
+ */
+static void
+wait_for_change(Oid sequence)
+{
+	LockRelationOid(sequence, RowExclusiveLock);
+	UnlockRelationOid(sequence, RowExclusiveLock);
+}
+
 Datum
 nodedb_nextval(PG_FUNCTION_ARGS)
 {
@@ -129,6 +141,7 @@ nodedb_nextval(PG_FUNCTION_ARGS)
 	if (!identity)
 		check_right(info, ACL_USAGE | ACL_UPDATE);
 	check_writable("nextval()");
+	wait_for_change(sequence);
 	info->last = draw(sequence);
 	info->drawn = true;
 	last_drawn = sequence;

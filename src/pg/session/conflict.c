@@ -248,6 +248,7 @@ conflict_raise_refused(const Verdict *v, NdGroupId group)
 		case VERDICT_ABORT_CONFLICT:
 			ereport(ERROR,
 					(errcode(code),
+					 verdict.by_txn.node == nodedb_shared->self ? errmsg("could not serialize access due to a concurrent change by another transaction") :
 					 errmsg("could not serialize access due to a concurrent change on another node"),
 					 detail_conflict(&verdict, group, &subject),
 					 err_subject(&subject),
