@@ -102,6 +102,16 @@ CREATE INDEX ON idempotency_keys (began_at);
 COMMENT ON TABLE idempotency_keys IS 'transactions that were committed with an idempotency key (internal)';
 REVOKE ALL ON idempotency_keys FROM PUBLIC;
 
+-- ---- calls that the server runs again ----
+
+CREATE FUNCTION submit(function text, VARIADIC args "any") RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'nodedb_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+CREATE FUNCTION submit(function text) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'nodedb_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION submit(text, "any") IS
+	'Call a function in a transaction of its own, and again, up to five times, when it loses a conflict; from nodedb.reserve_after failures on with its rows '
+	'reserved. Returns what it returns. SELECT nodedb.submit(...) must be alone in its transaction.';
+
 -- ---- for developers and tests ----
 
 CREATE FUNCTION show_stop_events(OUT pid int, OUT event text) RETURNS SETOF record

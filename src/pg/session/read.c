@@ -159,7 +159,7 @@ function_reads(Oid function)
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	form = (Form_pg_proc) GETSTRUCT(tuple);
-	reads = form->pronamespace != nodedb_schema_oid() && (IsolationUsesXactSnapshot() || form->provolatile != PROVOLATILE_VOLATILE) &&
+	reads = (form->pronamespace != nodedb_schema_oid() || strcmp(NameStr(form->proname), "submit") == 0) && (IsolationUsesXactSnapshot() || form->provolatile != PROVOLATILE_VOLATILE) &&
 		!(form->provolatile == PROVOLATILE_IMMUTABLE && (form->prolang == ClanguageId || form->prolang == INTERNALlanguageId));
 	ReleaseSysCache(tuple);
 	return reads;

@@ -9,6 +9,8 @@
  * portal: no block, no other statement in the same query string, no pipeline, no function, cursor or utility statement around it; that called nothing
  * whose effects a rollback leaves (retry_effects.c). As often as nodedb.statement_retries says, as long as retry_budget.c agrees.
  *
+ * SELECT nodedb.submit(...) (submit.c) is run in the same way, only that it must be alone: what its function does is known only while it runs.
+ *
  * After nodedb.reserve_after failures the statement does not rely on luck any more: the keys of its last attempt are reserved in the log before it runs,
  * so that nobody else can change them (OLLP; Thomson et al. 2012, section 3.2.1). If even that fails (rows that it came to only now), the tables.
  *
@@ -17,7 +19,8 @@
  * 2. Rows for the client (RETURNING) are kept until the commit.
  * 3. Between the commit and the end of the message no cancel makes an error of it.
  * 4. Our hooks are the outermost: what other modules see are real queries. If a later module is outside, nothing is run again.
- * 5. `managed` is forgotten however the statement ends: the address of a QueryDesc is used again.
+ * 5. While attempts run, the portal of a SELECT does not know its query: the rollback of an attempt would end it.
+ * 6. `managed` is forgotten however the statement ends: the address of a QueryDesc is used again.
  */
 #include "retry.h"
 
@@ -28,6 +31,7 @@
 #include "../tableam/writeset.h"
 #include "conflict.h"
 #include "portal.h"
+#include "submit.h"
 #include "wait.h"
 
 #include "access/parallel.h"
@@ -36,6 +40,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
+#include "commands/portalcmds.h"
 #include "common/pg_prng.h"
 #include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
@@ -62,6 +67,9 @@ static ProcessUtility_hook_type prev_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
 static QueryDesc *managed = NULL;	/* has a stand-in */
+static bool managed_alone = false;	/* nothing ran before it in its transaction */
+static uint64 started = 0;			/* statements of this session */
+static uint64 managed_started = 0;
 static bool cancel_held = false;	/* until the end of the empty transaction behind a commit */
 static LocalTransactionId used_lxid = InvalidLocalTransactionId;	/* a transaction that has run something */
 
@@ -108,6 +116,23 @@ static void retry_finish(QueryDesc *query);
 static void retry_end(QueryDesc *query);
 
 static bool
+outermost(void)
+{
+	return ExecutorStart_hook == retry_start && ExecutorRun_hook == retry_run && ExecutorFinish_hook == retry_finish && ExecutorEnd_hook == retry_end;
+}
+
+/* Whether it is alone is looked at when it runs: in the extended protocol that is a message later. */
+static bool
+eligible_submit(QueryDesc *query, int eflags)
+{
+	Portal		p = ActivePortal;
+
+	return managed == NULL && eflags == 0 && nodedb_shared != NULL && !apply_active && !IsParallelWorker() && p != NULL && p->name[0] == '\0' &&
+		p->status == PORTAL_DEFINED && p->strategy == PORTAL_ONE_SELECT && list_length(p->stmts) == 1 &&
+		linitial(p->stmts) == (void *) query->plannedstmt && submit_is(query->plannedstmt) && outermost();
+}
+
+static bool
 eligible(QueryDesc *query, int eflags, bool fresh)
 {
 	PlannedStmt *plan = query->plannedstmt;
@@ -122,7 +147,7 @@ eligible(QueryDesc *query, int eflags, bool fresh)
 		return false;			/* retry_hint() tells by itself */
 	if (nodedb_statement_retries == 0)
 		set_hint("nodedb.statement_retries is 0 here, so the server does not do it by itself.");
-	else if (ExecutorStart_hook != retry_start || ExecutorRun_hook != retry_run || ExecutorFinish_hook != retry_finish || ExecutorEnd_hook != retry_end)
+	else if (!outermost())
 		set_hint("The server does not do it by itself, for another module was loaded behind nodedb's hooks.");
 	else
 		return true;
@@ -136,7 +161,9 @@ typedef struct Statement
 	QueryDesc  *query;			/* the stand-in */
 	Portal		portal;
 	char	   *text;
+	DestReceiver *dest;
 	bool		returning;
+	bool		submit;
 	uint64		processed;
 	bool		committed;
 	MemoryContext context;		/* the portal's: outlives transactions */
@@ -148,7 +175,7 @@ static void
 execute(Statement *s, PlannedStmt *plan)
 {
 	QueryDesc  *outer = s->query;
-	QueryDesc  *query = CreateQueryDesc(plan, s->text, GetActiveSnapshot(), InvalidSnapshot, outer->dest, outer->params, outer->queryEnv,
+	QueryDesc  *query = CreateQueryDesc(plan, s->text, GetActiveSnapshot(), InvalidSnapshot, s->dest, outer->params, outer->queryEnv,
 										outer->instrument_options);
 
 	retry_watch_plan(plan);
@@ -172,7 +199,7 @@ plan_again(Statement *s)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	plan = portal_plan_again(s->text, s->query->params, s->query->queryEnv);
 	PopActiveSnapshot();
-	if (plan == NULL || plan->resultRelations == NIL || s->returning != (plan->hasReturning || plan->commandType == CMD_SELECT))
+	if (plan == NULL || (s->submit ? !submit_is(plan) : plan->resultRelations == NIL) || s->returning != (plan->hasReturning || plan->commandType == CMD_SELECT))
 		return NULL;
 	if (s->returning && !equalTupleDescs(ExecCleanTypeFromTL(plan->planTree->targetlist), s->portal->tupDesc))
 		return NULL;
@@ -258,24 +285,30 @@ is_conflict(const ErrorData *e)
 	return e->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE || e->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
+static int
+retries_of(const Statement *s)
+{
+	return s->submit ? Max(nodedb_statement_retries, SUBMIT_RETRIES) : nodedb_statement_retries;
+}
+
 /* May it run again? In the transaction of the next attempt; else the error's hint says why not. */
 static bool
-may_run_again(int failures, ErrorData *e, MemoryContext context)
+may_run_again(Statement *s, int failures, ErrorData *e)
 {
 	const char *effect;
 	const char *why = NULL;
 
 	if (!is_conflict(e))
 		return false;
-	if (failures > nodedb_statement_retries)
-		why = psprintf("The server did so %d times (nodedb.statement_retries).", nodedb_statement_retries);
+	if (failures > retries_of(s))
+		why = psprintf("The server did so %d times (nodedb.statement_retries).", retries_of(s));
 	else if ((effect = retry_watch_verdict()) != NULL)
 		why = psprintf("The server does not do it by itself, for the statement used %s, whose effects a rollback may not undo.", effect);
 	else
 		why = retry_limits_take(GetUserId(), GetCurrentTimestamp());
 	if (why == NULL)
 		return true;
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(s->context);
 	e->hint = psprintf("Retry the transaction. %s", why);
 	return false;
 }
@@ -295,7 +328,7 @@ clean_up(Statement *s, int failures)
 	kicked = session_take_kick(e);
 	if (s->committed)
 		e->sqlerrcode = ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN;
-	else if (is_conflict(e) && nodedb_reserve_after > 0 && failures >= nodedb_reserve_after && failures <= nodedb_statement_retries)
+	else if (is_conflict(e) && nodedb_reserve_after > 0 && failures >= nodedb_reserve_after && failures <= retries_of(s))
 		keep_keys(s, failures);
 	AbortCurrentTransaction();
 	jit_reset_after_error();
@@ -327,6 +360,7 @@ attempt(Statement *s, int failures, uint64 behind, ErrorData *last)
 			ReThrowError(last);
 		PushActiveSnapshot(GetTransactionSnapshot());
 	}
+	submit_expect(s->submit);
 	execute(s, plan);
 	/* What our callers expect to find. */
 	StartTransactionCommand();
@@ -357,13 +391,14 @@ run_attempts(Statement *s)
 		}
 		PG_END_TRY();
 		retry_watching = false;
+		submit_expect(false);
 		MemoryContextSwitchTo(s->context);
 		MemoryContextDelete(context);
 		if (failures > (done ? 0 : 1))
 			retry_limits_outcome(done, GetCurrentTimestamp());
 		if (done)
 			break;
-		if (!may_run_again(failures, last, s->context))
+		if (!may_run_again(s, failures, last))
 			ReThrowError(last);
 		pg_atomic_fetch_add_u64(&nodedb_shared->retries, 1);
 		if (s->returning)
@@ -373,16 +408,39 @@ run_attempts(Statement *s)
 		pg_atomic_fetch_add_u64(&nodedb_shared->retried, 1);
 }
 
+/* The rows of a SELECT, which its portal has not kept for others. */
+static void
+send_rows(Statement *s)
+{
+	DestReceiver *client = s->query->dest;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(s->query->tupDesc, &TTSOpsMinimalTuple);
+
+	client->rStartup(client, CMD_SELECT, s->query->tupDesc);
+	while (tuplestore_gettupleslot(s->portal->holdStore, true, false, slot))
+		(void) client->receiveSlot(slot, client);
+	client->rShutdown(client);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
 static void
 run_managed(QueryDesc *query)
 {
-	Statement	s = {.query = query, .portal = ActivePortal, .context = CurrentMemoryContext};
+	Statement	s = {.query = query, .portal = ActivePortal, .dest = query->dest, .context = CurrentMemoryContext};
 
 	s.text = pstrdup(query->sourceText);	/* a cached plan may go away with the transaction */
 	s.returning = s.portal->strategy != PORTAL_MULTI_QUERY;
+	s.submit = s.portal->strategy == PORTAL_ONE_SELECT;
+	if (s.submit)
+	{
+		if (!managed_alone || started != managed_started || IsInTransactionBlock(true) || !portal_is_last(s.portal))
+			submit_refuse();
+		PortalCreateHoldStore(s.portal);
+		s.dest = CreateDestReceiver(DestTuplestore);
+		s.portal->queryDesc = NULL;
+	}
 	/* Rows outlive their transaction: they must not point to values elsewhere. */
 	if (s.returning)
-		SetTuplestoreDestReceiverParams(query->dest, s.portal->holdStore, s.portal->holdContext, true, NULL, NULL);
+		SetTuplestoreDestReceiverParams(s.dest, s.portal->holdStore, s.portal->holdContext, true, NULL, NULL);
 	/* The active snapshot is the caller's, and becomes the attempt's. */
 	UnregisterSnapshot(query->snapshot);
 	query->snapshot = NULL;
@@ -395,6 +453,12 @@ run_managed(QueryDesc *query)
 	CurrentResourceOwner = s.portal->resowner;
 	PushActiveSnapshot(GetTransactionSnapshot());	/* PortalRunMulti() pops one */
 	query->estate->es_processed = s.processed;
+	if (s.submit)
+	{
+		s.portal->queryDesc = query;
+		s.portal->cleanup = PortalCleanup;	/* which a rollback takes away */
+		send_rows(&s);
+	}
 }
 
 /* ---- hooks ---- */
@@ -408,13 +472,19 @@ retry_start(QueryDesc *query, int eflags)
 	{
 		fresh = used_lxid != MyProc->lxid;
 		used_lxid = MyProc->lxid;
+		if (!retry_watching)
+			started++;
 	}
 	if (retry_watching)
 		retry_watch_plan(query->plannedstmt);
-	else if (eligible(query, eflags, fresh))
+	else if (eligible(query, eflags, fresh) || eligible_submit(query, eflags))
 	{
 		managed = query;
+		managed_alone = fresh;
+		managed_started = started;
 		query->estate = CreateExecutorState();	/* the caller looks at es_processed only */
+		if (ActivePortal->strategy == PORTAL_ONE_SELECT)
+			query->tupDesc = ExecCleanTypeFromTL(query->plannedstmt->planTree->targetlist);
 		return;
 	}
 	prev_start ? prev_start(query, eflags) : standard_ExecutorStart(query, eflags);
@@ -469,6 +539,8 @@ retry_utility(PlannedStmt *plan, const char *text, bool read_only, ProcessUtilit
 		retry_watch_utility(plan->utilityStmt);
 	if (MyProc != NULL)
 		used_lxid = MyProc->lxid;
+	if (!retry_watching)
+		started++;
 	(prev_utility ? prev_utility : standard_ProcessUtility) (plan, text, read_only, context, params, environment, dest, completion);
 }
 

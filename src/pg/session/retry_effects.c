@@ -147,7 +147,8 @@ language_is_trusted(Oid language)
 static bool
 ours_is_safe(const char *name)
 {
-	return strcmp(name, "nextval") == 0 || strcmp(name, "currval") == 0 || strcmp(name, "lastval") == 0 || strcmp(name, "transaction_id") == 0;
+	return strcmp(name, "nextval") == 0 || strcmp(name, "currval") == 0 || strcmp(name, "lastval") == 0 || strcmp(name, "transaction_id") == 0 ||
+		strcmp(name, "submit") == 0;
 }
 
 static bool
