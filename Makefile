@@ -118,7 +118,7 @@ $(B)/nodedb_logdump: $(call objects,obj,$(wildcard src/tools/logdump*.c)) $(B)/o
 PROGRAMS_BUILT := $(B)/nodedb_logdump
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
-.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-pg test-clients test-long test-build sim mutants explore explore-mutants spin bench bench-contention bench-large bench-core fuzz fuzz-merge coverage format lint clean-build
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-pg test-clients test-long test-build sim mutants explore explore-mutants spin bench bench-contention bench-hot bench-large bench-core fuzz fuzz-merge coverage format lint clean-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -142,6 +142,7 @@ help:
 	@echo "make bench       nodedb beside plain PostgreSQL and synchronous streaming replication"
 	@echo "make bench-contention  how often statements lose conflicts, against how hot the rows are"
 	@echo "make bench-large what large transactions do to everybody else: pauses, memory"
+	@echo "make bench-hot   one hot row from three nodes, 1 to 64 clients: nodedb.submit() beside clients that retry"
 	@echo "make bench-core  the core alone"
 	@echo "make fuzz        each libFuzzer target for FUZZ_SECONDS (30), from test/fuzz/corpus; make fuzz-merge: what it found of use goes there"
 	@echo "make coverage    lines and branches of core, store and node that the fast tests run: table here, pages in build/coverage"
@@ -332,6 +333,9 @@ bench-contention:
 
 bench-large:
 	@test/bench/large.py $(BENCH_ARGS)
+
+bench-hot:
+	@test/bench/hotrow.py $(BENCH_ARGS)
 
 bench-core: $(BENCH_BIN)
 	@for p in $(BENCH_BIN); do $$p || exit 1; done
