@@ -61,7 +61,7 @@ def refusals(c):
 	"""What could not be run again is refused before it has done anything."""
 	before = c.value(1, "SELECT balance FROM account WHERE id = 1")
 	with c.connect(1) as connection:
-		for sql in ("BEGIN; SELECT nodedb.submit('nothing')", "SELECT 1; SELECT nodedb.submit('nothing')", "SELECT nodedb.submit('nothing'); SELECT 1", 
+		for sql in ("BEGIN; SELECT nodedb.submit('nothing')", "SELECT 1; SELECT nodedb.submit('nothing')", "SELECT nodedb.submit('nothing'); SELECT 1",
 					"SELECT nodedb.submit('nested')", "SELECT nodedb.submit('nothing') FROM generate_series(1, 2)", "SELECT nodedb.submit('nothing')::text",
 					"SELECT nodedb.submit('nothing'), 1", "EXPLAIN ANALYZE SELECT nodedb.submit('nothing')", "DO $$BEGIN PERFORM nodedb.submit('nothing'); END$$",
 					"BEGIN; DECLARE x CURSOR FOR SELECT nodedb.submit('nothing'); FETCH x", "CREATE TEMP TABLE t AS SELECT nodedb.submit('nothing')",
