@@ -753,7 +753,7 @@ static void checkpoint_damaged(void **state)
 /* Owners that nothing makes: one of no key, two that do not ascend. */
 static void checkpoint_with_odd_owners(void **state)
 {
-#define OWNER(counter, n_keys) 3, 0, 0, 0, 1, 0, 0, 0, counter, 0, 0, 0, 0, 0, 0, 0, 1, n_keys
+#define OWNER(counter, n_keys) 3, 0, 0, 0, 1, 0, 0, 0, counter, 0, 0, 0, 0, 0, 0, 0, 0, 1, n_keys
 #define KEY(hash) hash, 0, 0, 0, 0, 0, 0, 0, KEY_ROW_UPDATE
 	static const uint8_t good[] = {2, OWNER(8, 1), KEY(4), OWNER(9, 1), KEY(5)};
 	static const uint8_t empty[] = {1, OWNER(9, 0)};
@@ -775,7 +775,7 @@ static void checkpoint_with_odd_owners(void **state)
 	chunk(c, 1, ID(3, 1), 0);
 	nd_buf_init(&buf);
 	assert_int_equal(certifier_save(c, &buf), ND_OK);
-	owners_at = buf.len - 8 - 18 - 1;	/* before the checksum, the open chunk, the count of owners */
+	owners_at = buf.len - 8 - 1 - 18 - 1;	/* before the checksum, the count of markers, the open chunk, the count of owners */
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
 		NdBuf		with;
