@@ -213,6 +213,30 @@ static void test_snapshot_ends_a_campaign(void **state)
 	}
 }
 
+/* Answers about snapshots that cannot be, or came late: the leader goes on with what it knows. */
+static void test_odd_snapshot_replies(void **state)
+{
+	RaftMessage m = {.type = RAFT_MSG_SNAPSHOT_REPLY, .group = 7, .from = 3, .to = 1, .term = 1};
+	RaftPeerStatus before;
+
+	(void) state;
+	h_cluster(h, 3);
+	lead(1);
+	h_propose(h, 1, "x");
+	h_pump(h);
+	before = status_of(1).peers[1];
+	assert_int_equal(before.match, 2);
+	for (int odd = 0; odd < 3; odd++)
+	{
+		m.index = odd == 0 ? 1 : odd == 1 ? 3 : 2;	/* below what it has acknowledged; beyond the log; refused */
+		m.reject = odd == 2;
+		assert_int_equal(raft_step(h->nodes[1].raft, &m), ND_OK);
+		h_check(h, 1);
+		assert_int_equal(status_of(1).peers[1].match, before.match);
+		assert_int_equal(status_of(1).peers[1].next, before.next);
+	}
+}
+
 /* A snapshot from someone who lies: this term's leader has shown us other entries in its place. Older ones may go. */
 static void test_snapshot_against_what_matched(void **state)
 {
@@ -422,7 +446,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_entries_of_a_later_term), T(test_cut_of_entries_not_handed_over), T(test_more_cuts_than_fences),
-		T(test_snapshot_over_pending_entries), T(test_snapshot_ends_a_campaign), T(test_snapshot_against_what_matched), T(test_install_without_memory),
+		T(test_snapshot_over_pending_entries), T(test_snapshot_ends_a_campaign), T(test_odd_snapshot_replies), T(test_snapshot_against_what_matched), T(test_install_without_memory),
 		T(test_announcement_without_memory), T(test_reads_are_bounded), T(test_read_without_memory), T(test_too_many_members),
 		T(test_array_beyond_32_bits),
 	};
