@@ -11,7 +11,9 @@
  * 2. A member leaves the data groups first and group 0 last. Its name, address and mark stand in group 0: they are needed until the last group has
  *    let go, by whatever leader. (The other way round a data group's leader could not tell a member that left from one it has not heard of.)
  * 3. A group's leader removes a node that is not in the goal only when the goal knows that id: a goal that lags must not undo a newer addition.
- * 4. An id leaves group 0 only after the meta record says that it was used (join.c): ids are never given twice.
+ * 4. No voter goes before a majority of those that will stay is heard. Else the leader could be the only one that has the change, unable to commit it, and with a
+ *    log that is newer than that of every other: no majority of the old voters, though they all live, would ever elect one.
+ * 5. An id leaves group 0 only after the meta record says that it was used (join.c): ids are never given twice.
  */
 #include <string.h>
 
@@ -304,11 +306,32 @@ static bool hand_over(NodeGroup *g, const RaftStatus *s, const RaftConfiguration
 	return true;
 }
 
+/* Can those voters of c that stay decide without those that go? */
+static bool others_suffice(const NodeGroup *g, const RaftStatus *s, const RaftConfiguration *c)
+{
+	uint32_t	staying = 0;
+	uint32_t	heard = 0;
+
+	for (uint32_t i = 0; i < c->n; i++)
+	{
+		const RaftMember *m = &c->members[i];
+
+		if (m->role != RAFT_VOTER || must_go(g, m))
+			continue;
+		staying++;
+		heard += m->node == g->node->config.self;
+		for (uint32_t k = 0; k < s->n_peers; k++)
+			heard += s->peers[k].node == m->node && s->peers[k].active;
+	}
+	return 2 * heard > staying || MUTANT(NODE_REMOVE_UNHEARD);
+}
+
 /* Turn c, the configuration in effect, into what it should be as far as that can be said now; true when something changes. */
 static bool take_steps(const NodeGroup *g, const RaftStatus *s, RaftConfiguration *c)
 {
 	const RaftConfiguration *goal = &g->node->goal;
 	bool		changed = false;
+	bool		may_go;
 	uint32_t	kept = 0;
 	uint32_t	n_voters;
 
@@ -319,11 +342,12 @@ static bool take_steps(const NodeGroup *g, const RaftStatus *s, RaftConfiguratio
 			changed = true;
 		}
 	n_voters = voters(c);
+	may_go = others_suffice(g, s, c);
 	for (uint32_t i = 0; i < c->n; i++)
 	{
 		const RaftMember *m = &c->members[i];
 
-		if (must_go(g, m) && (m->role != RAFT_VOTER || n_voters > 1))
+		if (must_go(g, m) && (m->role != RAFT_VOTER || (n_voters > 1 && may_go)))
 		{
 			n_voters -= m->role == RAFT_VOTER;
 			changed = true;

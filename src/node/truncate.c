@@ -164,11 +164,17 @@ void node__truncate(NodeGroup *g)
 	/* Each cut costs a record: not for single entries. */
 	if (g->cut < first + step)
 		return;
+	/* The core first, which does not look below: it may have to wait for what the store has behind it already. */
+	status = raft_compacted(g->raft, g->cut);
+	if (status != ND_OK)
+	{
+		if (status != ND_INVALID)
+			node__event(g, status);
+		return;
+	}
 	status = store_truncate_prefix(n->store, g->id, g->cut);
 	if (status == ND_IO || status == ND_DAMAGED)
 		node__fail(n, status, "the log could not be truncated");
-	if (status == ND_OK)
-		node__event(g, raft_compacted(g->raft, g->cut));
 }
 
 void node_applied_durable(Node *n, NdGroupId group, uint64_t index, uint64_t keep_bytes)

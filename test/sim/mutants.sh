@@ -26,6 +26,7 @@ declare -A ELSEWHERE=(
 	[NODE_SNAPSHOT_DELIVERS]="unit/test_node_snapshot"
 	[NODE_TRUNCATE_CHUNKS]="unit/test_node_snapshot"
 	[NODE_FLUSH_EACH]="unit/test_node_groups"
+	[NODE_REMOVE_UNHEARD]="unit/test_node_member"
 	[NODE_REUSE_ID]="unit/test_node_member"
 	[NODE_PARTS_ALONE]="unit/test_node_several"
 	[NODE_MARKER_CUT]="unit/test_node_several"

@@ -241,6 +241,36 @@ static void test_remove_the_dead(void **state)
 	kit_free(k);
 }
 
+/*
+ * One is dead when another is told to go: the last one could not commit a configuration without both, nor be outvoted, for its log would be the newest. So it
+ * stays a voter until the dead one is back, and the group works meanwhile.
+ */
+static void test_remove_beside_the_dead(void **state)
+{
+	Kit		   *k = kit_cluster(3, 1);
+	NdNodeId	leader = kit_leader(k, 1);
+	NdNodeId	dead = kit_leader(k, 0) == leader % 3 + 1 ? (leader + 1) % 3 + 1 : leader % 3 + 1;	/* leads nothing */
+	NdNodeId	goes = 6 - leader - dead;
+
+	(void) state;
+	kit_stop(k, dead, true);
+	kit_tick(k, 2 * KIT_ELECTION);
+	assert_int_equal(removal(k, goes), ND_OK);
+	kit_tick(k, 10 * KIT_ELECTION);
+	for (NdGroupId g = 0; g <= 1; g++)
+	{
+		assert_int_not_equal(kit_leader(k, g), 0);
+		assert_int_equal(kit_role(k, leader, g, goes), RAFT_VOTER);
+	}
+	leader = kit_leader(k, 1);
+	assert_int_equal(kit_propose(k, leader, 1, 1, 0, 1, 100), ND_OK);
+	kit_tick(k, 5);
+	assert_int_equal(kit_count(k, leader, leader, 1, VERDICT_COMMIT), 1);
+	kit_start(k, dead);
+	assert_true(reaches(k, goes, -1, 600));
+	kit_free(k);
+}
+
 static void test_last_voter_stays(void **state)
 {
 	Kit		   *k = founded(1);
@@ -359,6 +389,7 @@ int main(void)
 		cmocka_unit_test(test_ids_ascend),
 		cmocka_unit_test(test_remove_the_leader),
 		cmocka_unit_test(test_remove_the_dead),
+		cmocka_unit_test(test_remove_beside_the_dead),
 		cmocka_unit_test(test_last_voter_stays),
 		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_join_garbage),

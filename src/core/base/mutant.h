@@ -33,6 +33,7 @@
 	X(NODE_FLUSH_EACH, "every group's writes are flushed by themselves") \
 	X(NODE_RELEASE_GATHER, "a flush that ends releases what the next one will cover") \
 	X(NODE_LATE_NOT_SENT, "a proposal that left this node is called not sent at its deadline") \
+	X(NODE_REMOVE_UNHEARD, "a voter is removed though those that stay are no majority without it") \
 	X(NODE_REUSE_ID, "a node id is given twice") \
 	X(NODE_LEAVE_META_FIRST, "a member leaves group 0 while data groups still count it") \
 	X(NODE_PARTS_ALONE, "a part of a transaction over several groups is delivered without the others") \
