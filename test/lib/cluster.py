@@ -63,13 +63,15 @@ def poll(what, condition, seconds=READY_SECONDS, interval=0.1):
 
 
 def free_ports(count):
-	"""Ports that nobody listens on, all bound at once to be sure that they differ."""
+	"""Ports that nobody listens on, all bound at once to be sure that they differ. NODEDB_PORTS=low-high: of these, so that two programs side by side do not take
+	the port of a server of the other that is down for a moment."""
+	low, high = os.environ.get("NODEDB_PORTS", "20000-32000").split("-")
 	held = []
 	try:
 		while len(held) < count:
 			probe = socket.socket()
 			try:
-				probe.bind(("127.0.0.1", random.randint(20000, 32000)))
+				probe.bind(("127.0.0.1", random.randint(int(low), int(high))))
 				held.append(probe)
 			except OSError:
 				probe.close()
