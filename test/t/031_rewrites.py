@@ -94,6 +94,20 @@ def constraints_hold(c):
 
 
 @test
+def checks_that_differ_from_node_to_node(c):
+	"""What the origin has checked holds, though the expression is false on the other nodes."""
+	make(c, "CREATE TABLE checked (id int PRIMARY KEY)", "INSERT INTO checked SELECT generate_series(1, 5)")
+	here = "current_setting('port') = '%d'" % c.servers[1].port
+	c.execute(1, "ALTER TABLE checked ADD CONSTRAINT one CHECK (%s), ADD COLUMN n int CHECK (n IS NULL AND %s), ADD CONSTRAINT later CHECK (id < 3) NOT VALID" % (here, here))
+	c.wait_caught_up()
+	for i in c:
+		equal(c.value(i, "SELECT string_agg(conname || ' ' || convalidated, ', ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'checked'::regclass AND contype = 'c'"),
+			  "checked_n_check true, later false, one true")
+	fails("23514", c.execute, 1, "ALTER TABLE checked ADD CHECK (id < 5)")
+	same(c, "checked")
+
+
+@test
 def triggers_do_not_fire(c):
 	make(c, "CREATE TABLE fired (what text)", "CREATE TABLE armed (id int PRIMARY KEY, v int)", "INSERT INTO armed SELECT g, g FROM generate_series(1, 10) g",
 		 "CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO fired VALUES (tg_op); RETURN NEW; END $$",

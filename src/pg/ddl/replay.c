@@ -84,6 +84,29 @@ make_constraints_local(List *elements)
 	}
 }
 
+/*
+ * The origin has checked the rows, at this place of the log, and they are the same here. The expression need not be: what is not immutable could refuse
+ * here what passed there.
+ */
+static void
+trust_checks(List *elements)
+{
+	ListCell   *lc;
+
+	foreach(lc, elements)
+	{
+		Constraint *c = lfirst(lc);
+
+		if (c != NULL && IsA(c, ColumnDef))
+			trust_checks(((ColumnDef *) c)->constraints);
+		else if (c != NULL && IsA(c, Constraint) && c->contype == CONSTR_CHECK && !c->skip_validation)
+		{
+			c->skip_validation = true;
+			c->initially_valid = true;
+		}
+	}
+}
+
 /* What is a matter of the node; and a thing to be dropped that is not here is as good as dropped. */
 static void
 make_local(Node *stmt)
@@ -103,7 +126,12 @@ make_local(Node *stmt)
 			break;
 		case T_AlterTableStmt:
 			foreach(lc, ((AlterTableStmt *) stmt)->cmds)
-				make_constraints_local(list_make1(lfirst_node(AlterTableCmd, lc)->def));
+			{
+				List	   *element = list_make1(lfirst_node(AlterTableCmd, lc)->def);
+
+				make_constraints_local(element);
+				trust_checks(element);
+			}
 			break;
 		case T_IndexStmt:
 			((IndexStmt *) stmt)->tableSpace = NULL;
