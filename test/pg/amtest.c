@@ -37,6 +37,7 @@ void		_PG_init(void);
 int			nodedb_writeset_memory = 16384;
 int			nodedb_max_transaction_size = 4096;
 int			nodedb_bulk_keys = 100000;
+List	   *ddl_rewriting = NIL;
 static char *log_path = NULL;
 static int	before_write_calls = 0;
 
@@ -56,6 +57,10 @@ void sequence_row_applied(Relation rel, TupleTableSlot *slot)
 }
 
 void ddl_build_row_applied(Relation rel)
+{
+}
+
+void ddl_rewrite_check(Oid relid)
 {
 }
 
