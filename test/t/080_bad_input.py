@@ -732,7 +732,8 @@ def certificates(c):
 					load.more()
 					for i in rest:
 						equal(local(secure, i, "SELECT connected FROM nodedb.nodes WHERE name = 'node%d'" % node), "f")
-					fails(("57P03", "40003"), secure.execute, node, "SET nodedb.commit_timeout = 1000; INSERT INTO bad VALUES (-1)")
+					with secure.connect(node, consistency="local") as alone:
+						fails(("57P03", "40003"), alone.execute, "SET nodedb.commit_timeout = 1000; INSERT INTO bad VALUES (-1)")
 					secure.stop(node)
 					overwrite_all(os.path.join(secure.servers[node].data, "postgresql.conf"), conf[node])
 					secure.start(node)
