@@ -146,7 +146,7 @@ class Disk:
 
 def table(results, names):
 	lines = ["%-18s" % "tps (ratio)" + "".join("%20s" % name for name in names)]
-	for work, _, _ in WORK:
+	for work in results:
 		base = statistics.median(results[work]["plain"])
 		cells = []
 		for name in names:
@@ -161,6 +161,7 @@ def main():
 	parser.add_argument("--seconds", type=int, default=10, help="of each measurement")
 	parser.add_argument("--rounds", type=int, default=3)
 	parser.add_argument("--scale", type=int, default=10)
+	parser.add_argument("--only", default="", metavar="TEXT", help="measurements whose name holds this")
 	parser.add_argument("--output", default="build/bench.txt")
 	options = parser.parse_args()
 
@@ -173,9 +174,9 @@ def main():
 			systems.append(kind(directory))
 			pgbench(next(iter(systems[-1].dsns().values())), "-i", "-q", "-s", str(options.scale))
 			print("%s is ready" % systems[-1].name, flush=True)
-		results = {work: {} for work, _, _ in WORK}
+		results = {work[0]: {} for work in WORK if options.only in work[0]}
 		for round_number in range(options.rounds):
-			for work, extra_us, arguments in WORK:
+			for work, extra_us, arguments in (w for w in WORK if w[0] in results):
 				for system in systems:
 					for name, dsn in system.dsns().items():
 						disk.add(0)
@@ -185,7 +186,7 @@ def main():
 						tps = float(re.search(r"^tps = ([0-9.]+)", out, re.M).group(1))
 						results[work].setdefault(name, []).append(tps)
 						print("round %d  %-16s %-9s %8.0f tps" % (round_number + 1, work, name, tps), flush=True)
-		text = table(results, list(results[WORK[0][0]]))
+		text = table(results, list(next(iter(results.values()))))
 		print("\nmedians of %d rounds of %d s, scale %d, %d processors, an fsync takes %.0f us (+n ms: as much more)\n%s" %
 			  (options.rounds, options.seconds, options.scale, os.cpu_count(), disk.fsync_us(), text))
 		os.makedirs(os.path.dirname(options.output) or ".", exist_ok=True)
