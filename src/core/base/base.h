@@ -120,6 +120,13 @@ uint64_t	nd_random_below(NdRandom *r, uint64_t n);	/* 0..n-1, unbiased; n > 0 */
 
 /* ---- checksum: XXH3 64 bits ---- */
 uint64_t	nd_checksum(const void *data, size_t len, uint64_t seed);
+
+/* Sealed bytes: magic, version, content, checksum of all before. begin() says where they start; end() appends the checksum. */
+size_t		nd_seal_begin(NdBuf *buf, uint32_t magic, uint16_t version);
+void		nd_seal_end(NdBuf *buf, size_t start);
+/* A reader of the content. ND_DAMAGED, or ND_VERSION: whole, but of another version. */
+NdStatus	nd_seal_open(NdReader *r, const void *data, size_t len, uint32_t magic, uint16_t version);
+
 /* The same in pieces: begin, any number of adds, end. */
 typedef struct NdChecksum NdChecksum;
 NdChecksum *nd_checksum_new(void);	/* NULL: no memory */

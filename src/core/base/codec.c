@@ -192,3 +192,40 @@ uint64_t nd_read_varint(NdReader *r)
 	r->p = r->end;
 	return 0;
 }
+
+/* ---- sealed bytes ---- */
+
+#define SEAL_HEADER_BYTES 6
+#define SEAL_CHECKSUM_BYTES 8
+
+size_t nd_seal_begin(NdBuf *buf, uint32_t magic, uint16_t version)
+{
+	size_t		start = buf->len;
+
+	nd_buf_u32(buf, magic);
+	nd_buf_u16(buf, version);
+	return start;
+}
+
+void nd_seal_end(NdBuf *buf, size_t start)
+{
+	if (!buf->failed)
+		nd_buf_u64(buf, nd_checksum(buf->data + start, buf->len - start, 0));
+}
+
+NdStatus nd_seal_open(NdReader *r, const void *data, size_t len, uint32_t magic, uint16_t version)
+{
+	NdReader	tail;
+
+	if (len < SEAL_HEADER_BYTES + SEAL_CHECKSUM_BYTES)
+		return ND_DAMAGED;
+	len -= SEAL_CHECKSUM_BYTES;
+	nd_reader_init(&tail, (const uint8_t *) data + len, SEAL_CHECKSUM_BYTES);
+	if (nd_read_u64(&tail) != nd_checksum(data, len, 0))
+		return ND_DAMAGED;
+	nd_reader_init(r, data, len);
+	if (nd_read_u32(r) != magic)
+		return ND_DAMAGED;
+	/* behind the checksum, which is at the end in every version: damage must not pass for a newer version */
+	return nd_read_u16(r) == version ? ND_OK : ND_VERSION;
+}

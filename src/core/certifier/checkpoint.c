@@ -24,9 +24,7 @@
 
 #define MAGIC UINT32_C(0x5443444e)	/* "NDCT" */
 #define VERSION 3
-#define HEADER_BYTES 6
 #define ID_BYTES 16
-#define CHECKSUM_BYTES 8
 
 static void put_id(NdBuf *out, TxnId txn)
 {
@@ -71,15 +69,13 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 {
 	const Window *w = &c->window;
 	const Reservations *r = &c->reservations;
-	size_t		start = out->len;
+	size_t		start = nd_seal_begin(out, MAGIC, VERSION);
 	uint64_t	key_number = w->keys_first;
 	uint64_t	previous = w->start;
 	uint64_t	n_markers = MUTANT(CERTIFIER_SAVE_FORGETS) || MUTANT(CERTIFIER_SAVE_NO_MARKERS) ? 0 : c->n_markers;
 	uint64_t	position = 0;
 	uint64_t	n_owners;
 
-	nd_buf_u32(out, MAGIC);
-	nd_buf_u16(out, VERSION);
 	nd_buf_u64(out, c->limits.keys_max);
 	nd_buf_u64(out, c->limits.ids_max);
 	nd_buf_u64(out, c->last_index);
@@ -159,8 +155,7 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 			put_key(out, m->keys[k]);
 	}
 
-	if (!out->failed)
-		nd_buf_u64(out, nd_checksum(out->data + start, out->len - start, 0));
+	nd_seal_end(out, start);
 	return out->failed ? ND_NOMEM : ND_OK;
 }
 
@@ -405,22 +400,13 @@ static NdStatus read_state(NdReader *r, Certifier *c)
 NdStatus certifier_restore(const void *data, size_t len, Certifier **out)
 {
 	NdReader	r;
-	NdReader	tail;
 	CertifierLimits limits;
 	Certifier  *c;
 	NdStatus	status;
 
-	if (len < HEADER_BYTES + CHECKSUM_BYTES)
-		return ND_DAMAGED;
-	nd_reader_init(&tail, (const uint8_t *) data + len - CHECKSUM_BYTES, CHECKSUM_BYTES);
-	if (nd_read_u64(&tail) != nd_checksum(data, len - CHECKSUM_BYTES, 0))
-		return ND_DAMAGED;
-	nd_reader_init(&r, data, len - CHECKSUM_BYTES);
-	if (nd_read_u32(&r) != MAGIC)
-		return ND_DAMAGED;
-	/* behind the checksum, which is at the end in every version: damage must not pass for a newer version */
-	if (nd_read_u16(&r) != VERSION)
-		return ND_VERSION;
+	status = nd_seal_open(&r, data, len, MAGIC, VERSION);
+	if (status != ND_OK)
+		return status;
 	limits.keys_max = nd_read_u64(&r);
 	limits.ids_max = nd_read_u64(&r);
 	if (r.failed)

@@ -20,8 +20,6 @@
 
 #define MAGIC UINT32_C(0x5153444e)	/* "NDSQ" */
 #define VERSION 1
-#define CHECKSUM_BYTES 8
-#define HEADER_BYTES 6
 #define GROUP_BYTES 28
 #define TXN_BYTES (1 + 16 + 16 + 1 + 13 + 1)
 #define PART_BYTES 21
@@ -29,11 +27,9 @@
 
 NdStatus sequencer_save(const Sequencer *s, NdBuf *out)
 {
-	size_t		start = out->len;
+	size_t		start = nd_seal_begin(out, MAGIC, VERSION);
 	uint64_t	previous = 0;
 
-	nd_buf_u32(out, MAGIC);
-	nd_buf_u16(out, VERSION);
 	nd_buf_u64(out, s->last_index);
 	nd_buf_u64(out, s->epoch);
 	nd_buf_u64(out, s->time);
@@ -73,8 +69,7 @@ NdStatus sequencer_save(const Sequencer *s, NdBuf *out)
 			nd_buf_u64(out, t->parts[p].previous_decision);
 		}
 	}
-	if (!out->failed)
-		nd_buf_u64(out, nd_checksum(out->data + start, out->len - start, 0));
+	nd_seal_end(out, start);
 	return out->failed ? ND_NOMEM : ND_OK;
 }
 
@@ -247,21 +242,12 @@ static NdStatus read_state(NdReader *r, Sequencer *s)
 NdStatus sequencer_restore(const void *data, size_t len, Sequencer **out)
 {
 	NdReader	r;
-	NdReader	tail;
 	Sequencer  *s;
 	NdStatus	status;
 
-	if (len < HEADER_BYTES + CHECKSUM_BYTES)
-		return ND_DAMAGED;
-	nd_reader_init(&tail, (const uint8_t *) data + len - CHECKSUM_BYTES, CHECKSUM_BYTES);
-	if (nd_read_u64(&tail) != nd_checksum(data, len - CHECKSUM_BYTES, 0))
-		return ND_DAMAGED;
-	nd_reader_init(&r, data, len - CHECKSUM_BYTES);
-	if (nd_read_u32(&r) != MAGIC)
-		return ND_DAMAGED;
-	/* behind the checksum, which is at the end in every version: damage must not pass for a newer version */
-	if (nd_read_u16(&r) != VERSION)
-		return ND_VERSION;
+	status = nd_seal_open(&r, data, len, MAGIC, VERSION);
+	if (status != ND_OK)
+		return status;
 	status = sequencer_create(&s);
 	if (status != ND_OK)
 		return status;
