@@ -88,7 +88,7 @@ $(B)/$(1)/libnodedb.a: $(call objects,$(1),$(CORE_SRC) $(PB_C))
 	$$(say)ar qcs $$@ $$^
 
 # what test programs of several modules share: the memory disk, the allocator that fails
-$(B)/$(1)/libtest.a: $(call objects,$(1),$(wildcard test/sim/memvfs*.c) test/unit/nomem_kit.c)
+$(B)/$(1)/libtest.a: $(call objects,$(1),$(wildcard test/sim/memvfs*.c) test/unit/nomem_kit.c test/unit/count_kit.c)
 	@rm -f $$@
 	$$(say)ar qcs $$@ $$^
 endef
@@ -118,7 +118,7 @@ $(B)/nodedb_logdump: $(call objects,obj,$(wildcard src/tools/logdump*.c)) $(B)/o
 PROGRAMS_BUILT := $(B)/nodedb_logdump
 SHLIBS := $(if $(PG_SRC),$(B)/nodedb.so) $(if $(WORKER_SRC),$(B)/nodedb_worker.so)
 
-.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-pg test-clients test-long test-build sim mutants explore explore-mutants spin bench bench-contention bench-hot bench-large bench-core fuzz fuzz-merge coverage format lint clean-build
+.PHONY: help deps all core install-shlibs uninstall-shlibs demo demo-stop test test-pg test-clients test-long test-build sim mutants explore explore-mutants spin bench bench-contention bench-hot bench-large bench-several bench-core fuzz fuzz-merge coverage format lint clean-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -128,11 +128,12 @@ help:
 	@echo "make install     install them into PostgreSQL $(PG_MAJOR)       make uninstall: remove them"
 	@echo "make demo        three nodes on this machine, pgbench on all, one killed; make demo-stop ends it"
 	@echo "make test        everything: dependencies, build, install, unit, trace, simulator and cluster tests"
-	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace explore sim mutants fuzz pg isolation cluster"
+	@echo "                 ONLY='unit trace' runs some parts: lint unit corpus transport trace explore sim mutants fuzz pg isolation cluster suites"
 	@echo "make test-pg     PostgreSQL's own regression and isolation suites on nodedb, compared with heap"
 	@echo "make test-clients  psycopg, pgjdbc, node-postgres and Django on random nodes, two killed (installs them; CLIENTS='jdbc node' some)"
 	@echo "make test-long   twenty kills in a row under load, 100,000 transactions while a node is away"
-	@echo "make workload    random transactions on three nodes with kills for SECONDS (60); SEED=n for one choice"
+	@echo "make workload    random transactions on three nodes with kills for SECONDS (60); SEED=n for one choice, GROUPS=n data groups"
+	@echo "make history     transfers and lists over eight data groups with faults for SECONDS (60), judged as histories; SEED=n likewise"
 	@echo "make sim         simulated clusters on all cores for SIM_SECONDS (60); SEEDS=a..b these"
 	@echo "                 SEED=n one, with its trace"
 	@echo "make mutants     every planted bug must be caught by the simulator"
@@ -143,6 +144,7 @@ help:
 	@echo "make bench-contention  how often statements lose conflicts, against how hot the rows are"
 	@echo "make bench-large what large transactions do to everybody else: pauses, memory"
 	@echo "make bench-hot   one hot row from three nodes, 1 to 64 clients: nodedb.submit() beside clients that retry"
+	@echo "make bench-several  transactions over several data groups, beside one group's and two-phase commit"
 	@echo "make bench-core  the core alone"
 	@echo "make fuzz        each libFuzzer target for FUZZ_SECONDS (30), from test/fuzz/corpus; make fuzz-merge: what it found of use goes there"
 	@echo "make coverage    lines and branches of core, store and node that the fast tests run: table here, pages in build/coverage"
@@ -188,8 +190,8 @@ TRACE_BIN     := $(if $(wildcard test/trace/trace.c),$(B)/san/test/trace/trace)
 SIM_SRC       := $(filter-out test/sim/memvfs%,$(wildcard test/sim/*.c))
 SIM_BIN       := $(if $(SIM_SRC),$(B)/obj/sim)
 MUT_BIN       := $(if $(SIM_SRC),$(B)/mut/sim $(B)/mut/test/trace/trace $(addprefix $(B)/mut/test/unit/,test_store test_store_faults \
-	test_store_random test_store_scrub test_raft test_raft_traps test_raft_members test_raft_random test_node test_node_member test_node_groups test_node_snapshot test_certifier \
-	test_node_several test_seq_world))
+	test_store_random test_store_scrub test_raft test_raft_traps test_raft_members test_raft_random test_node test_node_member test_node_groups test_node_snapshot test_certifier test_certifier_order test_certifier_queue \
+	test_node_grow test_node_several test_seq_world))
 EXPLORE_SRC   := $(wildcard test/explore/*.c)
 EXPLORE_BIN   := $(if $(EXPLORE_SRC),$(B)/exp/explore)
 FUZZ_BIN      := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
@@ -299,8 +301,13 @@ test-long:
 workload:
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
-	@test/workload/run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
-.PHONY: workload
+	@test/workload/run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(GROUPS),--groups $(GROUPS))
+
+history:
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
+	@test/history/run --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+.PHONY: workload history
 
 SEED        ?=
 SEEDS       ?=
@@ -336,6 +343,9 @@ bench-large:
 
 bench-hot:
 	@test/bench/hotrow.py $(BENCH_ARGS)
+
+bench-several:
+	@test/bench/several.py $(BENCH_ARGS)
 
 bench-core: $(BENCH_BIN)
 	@for p in $(BENCH_BIN); do $$p || exit 1; done

@@ -35,7 +35,13 @@ CREATE FUNCTION transfer_leadership(group_id int, node_id int) RETURNS void
 	AS 'MODULE_PATHNAME', 'nodedb_transfer_leadership' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION transfer_leadership(int, int) IS 'Hand the leadership of a group to another voter. Call it on the group''s leader.';
 
-REVOKE ALL ON FUNCTION init_cluster(text, int, boolean), join_cluster(text, text, text, boolean), remove_node(int), transfer_leadership(int, int) FROM PUBLIC;
+CREATE FUNCTION add_data_groups(n int) RETURNS int
+	AS 'MODULE_PATHNAME', 'nodedb_add_data_groups' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION add_data_groups(int) IS
+	'Add n data groups to the running cluster; returns how many there are then. On any node; not undone by a rollback. Tables stay where they are: place_table() and '
+	'change_shard_count() use the new groups.';
+
+REVOKE ALL ON FUNCTION init_cluster(text, int, boolean), join_cluster(text, text, text, boolean), remove_node(int), transfer_leadership(int, int), add_data_groups(int) FROM PUBLIC;
 
 -- ---- what is going on ----
 
@@ -49,10 +55,12 @@ CREATE VIEW nodes AS SELECT * FROM show_nodes() ORDER BY node_id;
 COMMENT ON VIEW nodes IS 'the members of the cluster as this node knows them';
 
 CREATE FUNCTION show_groups(OUT group_id int, OUT leader int, OUT term bigint, OUT role text, OUT first_index bigint, OUT last_index bigint, OUT commit_index bigint,
-							OUT applied_index bigint, OUT durable_index bigint, OUT lag bigint, OUT keys bigint, OUT reservations bigint, OUT certifier_checksum text, OUT state text) RETURNS SETOF record
+							OUT applied_index bigint, OUT durable_index bigint, OUT lag bigint, OUT keys bigint, OUT reservations bigint, OUT certifier_checksum text, OUT state text,
+							OUT kind text, OUT replicas int[]) RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'nodedb_show_groups' LANGUAGE C VOLATILE;
-CREATE VIEW groups AS SELECT * FROM show_groups() ORDER BY group_id;
-COMMENT ON VIEW groups IS 'the Raft groups of this node: lag is committed entries not applied here yet; leader is null when none is known';
+CREATE VIEW groups AS SELECT * FROM show_groups() ORDER BY group_id < 0, group_id;
+COMMENT ON VIEW groups IS 'the Raft groups of this node: lag is committed entries not applied here yet; leader is null when none is known. kind: metadata (group 0), data, or sequencer '
+	'(group -1), which orders the transactions over several data groups; replicas: the nodes that have one, or are getting it';
 
 CREATE FUNCTION show_metrics(OUT name text, OUT value bigint, OUT help text) RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'nodedb_show_metrics' LANGUAGE C VOLATILE;
@@ -68,7 +76,55 @@ CREATE FUNCTION wait_applied(group_id int, index bigint, timeout_ms int DEFAULT 
 COMMENT ON FUNCTION wait_applied(int, bigint, int) IS 'Wait until this node has applied the group up to an index; an error after timeout_ms milliseconds.';
 
 GRANT USAGE ON SCHEMA nodedb TO PUBLIC;
-GRANT SELECT ON nodes, groups, metrics TO PUBLIC;
+CREATE FUNCTION show_reservations(OUT group_id int, OUT node_id int, OUT state text, OUT asked_at bigint, OUT owned_since bigint, OUT entries bigint, OUT keys bigint,
+								  OUT relations text[], OUT schema_change boolean, OUT pid int) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'nodedb_show_reservations' LANGUAGE C VOLATILE;
+CREATE VIEW reservations AS SELECT * FROM show_reservations() ORDER BY group_id, owned_since IS NULL, asked_at;
+COMMENT ON VIEW reservations IS 'transactions that own keys of a data group until they end, and those that wait for such keys, first come, first served: state is owns, waits, or '
+	'prepared (part of a transaction over several groups); asked_at and owned_since are entries of the group, entries is how many came since; relations are those among the '
+	'keys, rows are not named; pid is the session, if it is one of this server';
+
+GRANT SELECT ON nodes, groups, metrics, reservations TO PUBLIC;
+
+-- ---- where tables live ----
+
+CREATE FUNCTION place_table(relation regclass, group_id int) RETURNS void
+	AS 'MODULE_PATHNAME', 'nodedb_place_table' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION place_table(regclass, int) IS
+	'Let the changes of a distributed table, or of all partitions of one, go through the log of this data group. A schema change, for its owner; no rows move.';
+
+CREATE FUNCTION table_group(relation regclass) RETURNS int
+	AS 'MODULE_PATHNAME', 'nodedb_table_group' LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION table_group(regclass) IS 'The data group whose log the changes of a table go through; null when the table is not distributed.';
+
+CREATE FUNCTION create_distributed_table(relation regclass, column_name name, shards int DEFAULT NULL, colocate_with regclass DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME', 'nodedb_create_distributed_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION create_distributed_table(regclass, name, int, regclass) IS
+	'Spread the rows of a table over shards, partitions by the hash of a column, and these over the data groups, as those of colocate_with are if it is given. '
+	'A schema change, for the table''s owner; the table stays what it is for everything that refers to it.';
+
+CREATE FUNCTION undistribute_table(relation regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'nodedb_undistribute_table' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION undistribute_table(regclass) IS 'Gather the shards of a table in one table again.';
+
+CREATE FUNCTION change_shard_count(relation regclass, shards int) RETURNS void
+	AS 'MODULE_PATHNAME', 'nodedb_change_shard_count' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION change_shard_count(regclass, int) IS 'Spread the rows of a distributed table over another number of shards, and these over all data groups.';
+
+-- What these issue, and what travels: one group for each shard; nulls: one table again.
+CREATE PROCEDURE shard_table(name text, column_name name, groups int[])
+	AS 'MODULE_PATHNAME', 'nodedb_shard_table' LANGUAGE C;
+COMMENT ON PROCEDURE shard_table(text, name, int[]) IS 'see create_distributed_table (internal)';
+
+CREATE VIEW shards AS
+	SELECT coalesce(pg_partition_root(c.oid), c.oid)::regclass AS table_name, substring(pg_get_expr(c.relpartbound, c.oid) FROM 'remainder ([0-9]+)')::int AS shard,
+		   c.oid::regclass AS shard_name, table_group(c.oid) AS group_id, g.leader, greatest(c.reltuples, 0)::bigint AS rows, pg_total_relation_size(c.oid) AS bytes
+	FROM pg_class c JOIN pg_am a ON a.oid = c.relam AND a.amname = 'nodedb' LEFT JOIN groups g ON g.group_id = table_group(c.oid)
+	WHERE c.relkind = 'r' AND c.relnamespace <> 'nodedb'::regnamespace ORDER BY 1, 2, 3;
+COMMENT ON VIEW shards IS
+	'where tables live: each distributed table, or each of its shards, with its data group, that group''s leader, and rows (an estimate of this node''s) and bytes on this node; '
+	'shard is null for what is no partition by hash';
+GRANT SELECT ON shards TO PUBLIC;
 
 -- ---- reads ----
 
@@ -141,6 +197,16 @@ CREATE TABLE index_builds (schema text COLLATE "C" NOT NULL, name text COLLATE "
 COMMENT ON TABLE index_builds IS 'indexes that are being built by CREATE INDEX CONCURRENTLY: waiting, building, valid, failed or unwanted on each node; changed by nodedb alone';
 REVOKE ALL ON index_builds FROM PUBLIC;
 GRANT SELECT ON index_builds TO PUBLIC;
+
+-- ---- tables that are being distributed over shards, beside their writers ----
+
+-- One row a node; rows_copied and passes as of a second ago at most.
+CREATE TABLE shard_builds (node_id int PRIMARY KEY, schema text COLLATE "C" NOT NULL, table_name text COLLATE "C" NOT NULL, column_name text COLLATE "C", shards int NOT NULL,
+						   session text COLLATE "C" NOT NULL, state text COLLATE "C" NOT NULL, rows_copied bigint, rows_estimated bigint, passes int, message text) USING nodedb;
+COMMENT ON TABLE shard_builds IS 'the table that is being distributed over shards, or gathered again (column_name is null), and how far each node is with preparing it: waiting, copying, '
+	'indexing, following (its writers), ready or failed; changed by nodedb alone';
+REVOKE ALL ON shard_builds FROM PUBLIC;
+GRANT SELECT ON shard_builds TO PUBLIC;
 
 -- ---- sequences ----
 

@@ -79,13 +79,13 @@ void node__balance(Node *n)
 	for (uint32_t i = 0; i < n->goal.n; i++)
 		nodes += n->goal.members[i].role == RAFT_VOTER && (n->goal.members[i].node == n->config.self || node__connected(n, n->goal.members[i].node));
 	for (uint32_t i = 0; i < n->n_groups; i++)
-		leads += n->groups[i].leads && n->groups[i].stopped == NULL;
+		leads += n->groups[i]->leads && n->groups[i]->stopped == NULL;
 	if (nodes == 0 || leads < (n->n_groups + nodes - 1) / nodes + 2)
 		return;
 	for (uint32_t i = 0; i < n->n_groups; i++)
 	{
 		uint32_t	at = (n->balanced + 1 + i) % n->n_groups;
-		NodeGroup  *g = &n->groups[at];
+		NodeGroup  *g = n->groups[at];
 		NdNodeId	to = g->leads && node__ready(g) ? preferred(g) : 0;
 
 		if (to == 0 || node_transfer(n, g->id, to) != ND_OK)

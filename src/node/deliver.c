@@ -9,8 +9,9 @@
  *    the tables have lost must come again with its verdict. Only committed TXNs change tables, so tables that hold the last of them at or below
  *    the checkpoint hold all that the checkpoint does, though what they keep may name a lower index.
  * 4. No delivery from the moment when the host may replace its tables by a snapshot's until the log and the certifier are the snapshot's too.
- * 5. Group 0 and the sequencer group have no certifier and no checkpoint: they are never truncated, and read anew from their start.
- * 6. An OUTCOME that commits waits, held, until every other group of the transaction that has a replica here stands at its own; then all are delivered by one
+ * 5. Group 0 has no certifier and no checkpoint: it is never truncated, and read anew from its start. The sequencer group has its state in place of a certifier and
+ *    no tables: its checkpoint may be stored as soon as its index is delivered.
+ * 6. An OUTCOME that commits waits, held, until every other group of the transaction stands at its own here; one that is not made yet (grow.c) does not; then all are delivered by one
  *    call. Outcomes stand in the order of decisions everywhere, so of those that wait the lowest is never waited for in vain.
  */
 #include <stdio.h>
@@ -20,7 +21,28 @@
 #define DELIVER_BATCH 32
 #define DELIVER_BATCH_BYTES (1u << 20)
 
-NdStatus node__restore_certifier(NodeGroup *g, char *error, size_t error_len)
+/* The state that a checkpoint holds. data NULL: there is none yet. */
+static NdStatus restore_state(NodeGroup *g, const void *data, size_t len)
+{
+	NdBuf		buf;
+	NdStatus	status;
+
+	if (g->id == ND_GROUP_SEQUENCER)
+		return node__sequencer_restore(g, data, len);
+	if (data != NULL)
+		return certifier_restore(data, len, &g->certifier);
+	/* The limits of the window belong to the group from now on: a setting that changes later must not change verdicts. */
+	nd_buf_init(&buf);
+	status = certifier_create(node__certifier_limits(g->node), &g->certifier);
+	if (status == ND_OK)
+		status = certifier_save(g->certifier, &buf);
+	if (status == ND_OK)
+		status = buf.failed ? ND_NOMEM : store_checkpoint(g->node->store, g->id, 0, buf.data, buf.len);
+	nd_buf_free(&buf);
+	return status;
+}
+
+NdStatus node__restore_state(NodeGroup *g, char *error, size_t error_len)
 {
 	Store	   *store = g->node->store;
 	NdBuf		buf;
@@ -28,29 +50,22 @@ NdStatus node__restore_certifier(NodeGroup *g, char *error, size_t error_len)
 	StorePosition at;
 
 	g->cut = store_first_index(store, g->id);
-	if (g->id == ND_GROUP_META || g->id == ND_GROUP_SEQUENCER)
+	if (g->id == ND_GROUP_META)
 		return ND_OK;
 	nd_buf_init(&buf);
 	status = store_read_checkpoint(store, g->id, &g->checkpoint, &buf);
 	if (status == ND_OK)
-		status = certifier_restore(buf.data, buf.len, &g->certifier);
+		status = restore_state(g, buf.data, buf.len);
 	else if (status == ND_NOTFOUND)
-	{
-		/* The limits of the window belong to the group from now on: a setting that changes later must not change verdicts. */
-		status = certifier_create(g->node->config.certifier, &g->certifier);
-		if (status == ND_OK)
-			status = certifier_save(g->certifier, &buf);
-		if (status == ND_OK)
-			status = buf.failed ? ND_NOMEM : store_checkpoint(store, g->id, 0, buf.data, buf.len);
-	}
+		status = restore_state(g, NULL, 0);
 	nd_buf_free(&buf);
-	if (status == ND_OK && g->applied_start < g->checkpoint && g->applied_start >= certifier_last_commit(g->certifier))
+	if (status == ND_OK && g->applied_start < g->checkpoint && (g->certifier == NULL || g->applied_start >= certifier_last_commit(g->certifier)))
 		g->applied_start = g->applied_durable = g->checkpoint;
 	if (status == ND_OK && (g->checkpoint > g->applied_start || g->cut > g->checkpoint + 1))
 		status = ND_DAMAGED;
 	if (status != ND_OK)
 	{
-		snprintf(error, error_len, "group %u cannot be certified again from its checkpoint at %llu (tables at %llu, log from %llu): %s", g->id,
+		snprintf(error, error_len, "group %u cannot go on from its checkpoint at %llu (tables at %llu, log from %llu): %s", g->id,
 				 (unsigned long long) g->checkpoint, (unsigned long long) g->applied_start, (unsigned long long) g->cut, nd_status_text(status));
 		return status;
 	}
@@ -109,6 +124,8 @@ void node__take_gossip(NodeGroup *g, NdNodeId from, const WireGossip *gossip)
 
 	if (peer != NULL)
 		peer->no_space = gossip->no_space;
+	if (peer != NULL && gossip->groups_max > 0)
+		peer->groups_max = gossip->groups_max;
 	if (p == NULL)
 		return;
 	p->stored = gossip->stored;
@@ -130,6 +147,7 @@ void node__store_checkpoint(NodeGroup *g)
 	if (status != ND_OK)
 		return;
 	g->gather.checkpoint = g->candidate_index;
+	g->gather.epochs = g->candidate_epochs;
 	node__activate(g);
 	g->candidate_index = 0;
 	nd_buf_free(&g->candidate);
@@ -139,15 +157,19 @@ void node__store_checkpoint(NodeGroup *g)
 static void at_checkpoint(NodeGroup *g)
 {
 	NodeSum    *s = &g->sums[g->n_sums++ % NODE_SUMS];
+	const Sequencer *sequencer = g->node->sequencer;
 
 	s->index = g->delivered;
-	s->sum = certifier_checksum(g->certifier);
+	s->sum = g->certifier != NULL ? certifier_checksum(g->certifier) : sequencer_checksum(sequencer);
 	g->gossip_due = true;
 	compare_sums(g);
 	if (g->candidate_index > 0)
 		return;
-	if (certifier_save(g->certifier, &g->candidate) == ND_OK && !g->candidate.failed)
+	if ((g->certifier != NULL ? certifier_save(g->certifier, &g->candidate) : sequencer_save(sequencer, &g->candidate)) == ND_OK && !g->candidate.failed)
+	{
 		g->candidate_index = g->delivered;
+		g->candidate_epochs = node__sequencer_floor(g);
+	}
 	else
 	{
 		nd_buf_free(&g->candidate);
@@ -168,9 +190,7 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 	{
 		if (!g->held && e->kind == RAFT_ENTRY_CONFIG)
 			node__take_goal(n, e);
-		if (!g->held && e->kind == RAFT_ENTRY_DATA)
-			node__take_meta(n, e);
-		return ND_OK;
+		return !g->held && e->kind == RAFT_ENTRY_DATA ? node__take_meta(n, e) : ND_OK;
 	}
 	if (g->id == ND_GROUP_SEQUENCER)
 		return g->held ? ND_OK : node__sequencer_apply(g, e);
@@ -191,6 +211,7 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 		uint64_t	floor = certifier_open_chunk_floor(g->certifier);
 
 		status = certifier_certify(g->certifier, e->index, &d->header, &d->verdict);
+		g->held_judged = status == ND_OK;
 		if (status == ND_INVALID)
 		{
 			d->has_header = false;
@@ -215,15 +236,40 @@ static NdStatus judge(NodeGroup *g, const RaftEntry *e, NodeDelivery *d)
 	return status;
 }
 
+static void tell_granted(NodeGroup *g, TxnId txn)
+{
+	Node	   *n = g->node;
+
+	if (n->callbacks.granted != NULL && txn.node == n->config.self && txn.incarnation == n->config.incarnation && !MUTANT(NODE_GRANT_UNTOLD))
+		n->callbacks.granted(n->callbacks.ctx, g->id, g->delivered, txn);
+}
+
+/* What came into the certifier by a snapshot was told to nobody. */
+void node__tell_owners(NodeGroup *g)
+{
+	CertifierReservation r;
+
+	for (uint64_t i = 0; g->certifier != NULL && certifier_reservation(g->certifier, i, &r); i++)
+		if (r.since != 0 && !r.marker)
+			tell_granted(g, r.txn);
+}
+
 /* The entry that is held was delivered. */
 static void pass(NodeGroup *g)
 {
-	g->held = g->held_owed = false;
+	const TxnId *granted = NULL;
+	uint32_t	n_granted = g->held_judged ? certifier_granted(g->certifier, &granted) : 0;
+
+	g->held = g->held_owed = g->held_judged = false;
 	g->held_decision = 0;
 	g->delivered++;
+	for (uint32_t i = 0; i < n_granted; i++)
+		tell_granted(g, granted[i]);
 	g->kept_bytes += g->held_position.len;
 	node__activate(g);
-	if (g->certifier != NULL && g->delivered % g->node->config.checkpoint_every == 0)
+	if (g->id == ND_GROUP_SEQUENCER)
+		g->applied_durable = g->delivered;
+	if (g->id != ND_GROUP_META && g->delivered % g->node->config.checkpoint_every == 0)
 		at_checkpoint(g);
 }
 
@@ -298,6 +344,7 @@ bool node__deliver(NodeGroup *g)
 	else if (node__log_lost(n, status))
 		return false;
 	else if (status != ND_OK && status != ND_BUSY)
-		node__stop_group(g, "entry %llu cannot be delivered: %s", (unsigned long long) g->delivered + 1, nd_status_text(status));
+		node__stop_group(g, "entry %llu cannot be delivered: %s%s", (unsigned long long) g->delivered + 1, nd_status_text(status),
+						 status == ND_VERSION ? ": install the version of nodedb that the other nodes have" : "");
 	return count > 0;
 }

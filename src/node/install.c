@@ -65,6 +65,7 @@ void node__free_arrival(NodeGroup *g)
 	nd_buf_free(&a->inbox);
 	if (a->certifier != NULL)
 		certifier_destroy(a->certifier);
+	sequencer_destroy(a->sequencer);
 	nd_free(a);
 	g->arrival = NULL;
 }
@@ -109,7 +110,7 @@ static bool begin(NodeGroup *g, NdNodeId from, const WireSnapshotOffer *o)
 	a->offer = *o;
 	a->configuration = *o->configuration;
 	a->offer.configuration = &a->configuration;
-	a->content_wanted = o->applied > g->applied_durable;
+	a->content_wanted = g->certifier != NULL && o->applied > g->applied_durable;
 	a->asked_offset = UINT64_MAX;
 	nd_buf_init(&a->checkpoint);
 	nd_buf_init(&a->inbox);
@@ -123,7 +124,7 @@ void node__take_snapshot_offer(NodeGroup *g, NdNodeId from, const WireSnapshotOf
 	Arrival    *a = g->arrival;
 	NdStatus	status;
 
-	if (!n->has_snapshots || g->certifier == NULL || g->stopped != NULL)
+	if (!node__ships(g) || g->stopped != NULL)
 	{
 		acknowledge(g, from, o->id, WIRE_SNAPSHOT_REFUSED, 0);
 		return;
@@ -244,21 +245,40 @@ static bool hand_over(NodeGroup *g)
 	return false;
 }
 
+/* Nothing in it may be of an entry behind its index. */
+static NdStatus read_checkpoint(NodeGroup *g)
+{
+	Arrival    *a = g->arrival;
+	NdStatus	status = ND_OK;
+
+	if (g->id == ND_GROUP_SEQUENCER)
+	{
+		if (a->sequencer == NULL)
+			status = sequencer_restore(a->checkpoint.data, a->checkpoint.len, &a->sequencer);
+		if (status == ND_OK && (sequencer_last_index(a->sequencer) > a->offer.checkpoint ||
+								(sequencer_floor(a->sequencer) > 0 && sequencer_floor(a->sequencer) <= a->offer.index)))
+			status = ND_DAMAGED;
+		return status;
+	}
+	if (a->certifier == NULL)
+		status = certifier_restore(a->checkpoint.data, a->checkpoint.len, &a->certifier);
+	if (status == ND_OK && certifier_last_index(a->certifier) > a->offer.checkpoint && !MUTANT(NODE_SNAPSHOT_ROWS_BEHIND))
+		status = ND_DAMAGED;
+	return status;
+}
+
 /* All bytes are here: is the checkpoint one, and may the log be closed? */
 static bool close_log(NodeGroup *g)
 {
 	Arrival    *a = g->arrival;
-	NdStatus	status = ND_OK;
+	NdStatus	status;
 
 	if (a->received < a->offer.checkpoint_bytes)
 	{
 		refuse(g, "it ends within its checkpoint");
 		return false;
 	}
-	if (a->certifier == NULL)
-		status = certifier_restore(a->checkpoint.data, a->checkpoint.len, &a->certifier);
-	if (status == ND_OK && certifier_last_index(a->certifier) > a->offer.checkpoint && !MUTANT(NODE_SNAPSHOT_ROWS_BEHIND))
-		status = ND_DAMAGED;
+	status = read_checkpoint(g);
 	if (later(status))
 		return false;
 	if (status != ND_OK)
@@ -322,6 +342,7 @@ static void replace_log(NodeGroup *g)
 	g->gather.index = g->gather.term = g->flight.index = g->flight.term = g->owed.index = g->owed.term = 0;
 	g->gather.reset = true;
 	g->gather.checkpoint = a->offer.checkpoint;
+	g->gather.epochs = a->sequencer != NULL ? sequencer_floor(a->sequencer) : 0;
 	g->candidate_index = 0;
 	nd_buf_reset(&g->candidate);
 }
@@ -331,6 +352,7 @@ static void finish(NodeGroup *g)
 {
 	Node	   *n = g->node;
 	Arrival    *a = g->arrival;
+	Sequencer  *sequencer;
 	NdStatus	status;
 	bool		held;
 
@@ -345,9 +367,12 @@ static void finish(NodeGroup *g)
 		node__stop_group(g, "a snapshot is in the store that the core does not take: %s", nd_status_text(status));
 		return;
 	}
-	certifier_destroy(g->certifier);
-	g->certifier = a->certifier;
-	a->certifier = NULL;
+	if (a->certifier != NULL)
+	{
+		certifier_destroy(g->certifier);
+		g->certifier = a->certifier;
+		a->certifier = NULL;
+	}
 	g->commit = a->offer.index;
 	g->checkpoint = g->delivered = a->offer.checkpoint;
 	if (a->offer.applied > g->applied_start)
@@ -355,7 +380,7 @@ static void finish(NodeGroup *g)
 	if (g->applied_durable > g->applied_start)
 		g->applied_start = g->applied_durable;
 	held = g->held_owed;
-	g->held = g->held_owed = false;
+	g->held = g->held_owed = g->held_judged = false;
 	g->stuck_tick = 0;
 	g->n_sums = 0;
 	g->diverged = false;
@@ -368,15 +393,24 @@ static void finish(NodeGroup *g)
 	g->arrived_from = a->from;
 	g->arrived_id = a->offer.id;
 	tell(g, WIRE_SNAPSHOT_INSTALLED);
+	sequencer = a->sequencer;
+	a->sequencer = NULL;
 	node__free_arrival(g);
+	node__tell_owners(g);
 	n->changed = true;
 	node__log(n, 1, "group %u: the snapshot is installed: tables at entry %llu, log behind %llu", g->id, (unsigned long long) g->applied_start,
 			  (unsigned long long) g->commit);
 	/* An entry that waited for room is skipped with the others. */
 	if (held)
 		n->callbacks.proposal_failed(n->callbacks.ctx, g->id, g->held_txn, g->held_kind, NODE_UNKNOWN, ND_COMPACTED);
+	/* Outcomes come by the data groups' logs: what the sequencer's state has forgotten loses nobody's. */
+	if (sequencer != NULL)
+	{
+		node__sequencer_installed(g, sequencer);
+		return;
+	}
 	node__fail_sent(g, ND_COMPACTED);
-	node__fail_ordered(g, ND_COMPACTED);
+	node__fail_skipped(g, ND_COMPACTED);
 }
 
 void node__install_log_durable(NodeGroup *g)

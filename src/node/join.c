@@ -13,19 +13,57 @@
 
 #include "node_internal.h"
 
-void node__take_meta(Node *n, const RaftEntry *e)
+NdStatus node__take_meta(Node *n, const RaftEntry *e)
 {
 	WireMeta	meta;
 	NdStatus	status = e->payload == NULL ? ND_INVALID : wire_decode_meta(e->payload->data, e->payload->len, &meta);
 
+	/* The cluster goes by what it says: to go on by an older record, or to write one above it, would undo that. */
+	if (status == ND_VERSION)
+		return status;
 	if (status != ND_OK)
 	{
 		node__log(n, 2, "the entry at %llu of group 0 cannot be read: %s", (unsigned long long) e->index, nd_status_text(status));
-		return;
+		return ND_OK;
 	}
+	if (meta.replication_factor != n->meta.replication_factor)
+		node__alarm(n->groups[0], "the cluster keeps %u replicas of each data group, but this version places one on every node", meta.replication_factor);
 	n->meta = meta;
 	n->has_meta = true;
 	n->changed = true;
+	return node__make_groups(n, e->index);
+}
+
+/* The limits in the log of group 0, delivered or not: they are the same in all its records. */
+static bool limits_in_log(Node *n, CertifierLimits *out)
+{
+	bool		found = false;
+
+	for (uint64_t i = store_first_index(n->store, ND_GROUP_META); !found && i <= store_last_index(n->store, ND_GROUP_META); i++)
+	{
+		RaftEntry	e;
+		uint32_t	got = 0;
+		WireMeta	meta;
+
+		if (store_entries(n->store, ND_GROUP_META, i, i + 1, UINT32_MAX, &e, 1, &got) != ND_OK || got == 0)
+			return false;
+		found = e.kind == RAFT_ENTRY_DATA && e.payload != NULL && wire_decode_meta(e.payload->data, e.payload->len, &meta) == ND_OK;
+		if (found)
+			*out = (CertifierLimits) {.keys_max = meta.certifier_keys_max, .ids_max = meta.certifier_ids_max};
+		nd_blob_unref(e.payload);
+	}
+	return found;
+}
+
+CertifierLimits node__certifier_limits(Node *n)
+{
+	CertifierLimits limits = n->config.certifier;
+
+	if (n->has_meta)
+		limits = (CertifierLimits) {.keys_max = n->meta.certifier_keys_max, .ids_max = n->meta.certifier_ids_max};
+	else
+		(void) limits_in_log(n, &limits);
+	return limits;
 }
 
 static WireMeta wanted_meta(const Node *n)
@@ -34,7 +72,7 @@ static WireMeta wanted_meta(const Node *n)
 
 	if (!n->has_meta)
 	{
-		m.n_data_groups = n->n_groups - 1 - (n->sequencer_group != NULL);
+		m.n_data_groups = node__data_groups(n);
 		m.certifier_keys_max = n->config.certifier.keys_max;
 		m.certifier_ids_max = n->config.certifier.ids_max;
 	}
@@ -48,39 +86,57 @@ static WireMeta wanted_meta(const Node *n)
 	return m;
 }
 
+bool node__meta_settled(const Node *n)
+{
+	NodeGroup  *g = n->groups[0];
+
+	raft_status(g->raft, &g->node->scratch_status);
+	return node__ready(g) && g->leads && n->scratch_status.term_committed && g->delivered >= g->commit &&
+		!(n->meta_proposed > g->delivered && n->meta_term == g->term);
+}
+
+NdStatus node__propose_meta(Node *n, const WireMeta *m)
+{
+	NodeGroup  *g = n->groups[0];
+	NdStatus	status;
+	NdBuf		buf;
+	NdBlob	   *blob = NULL;
+
+	nd_buf_init(&buf);
+	status = wire_encode_meta(m, &buf);
+	if (status == ND_OK && (blob = nd_blob_new(buf.data, (uint32_t) buf.len)) == NULL)
+		status = ND_NOMEM;
+	nd_buf_free(&buf);
+	if (status != ND_OK)
+		return status;
+	status = raft_propose(g->raft, &blob, 1, &n->meta_proposed, &n->meta_term);
+	if (status != ND_OK)
+		n->meta_proposed = 0;
+	node__wake(g);
+	node__event(g, status);
+	nd_blob_unref(blob);
+	return status;
+}
+
 void node__reconcile_meta(Node *n)
 {
-	NodeGroup  *g = &n->groups[0];
 	WireMeta	m = wanted_meta(n);
-	NdBuf		buf;
-	NdBlob	   *blob;
 
-	if (!node__ready(g) || g->delivered < g->commit || (n->meta_proposed > g->delivered && n->meta_term == g->term))
+	if (!node__meta_settled(n))
 		return;
 	if (n->has_meta && m.highest_node == n->meta.highest_node && m.has_token == n->meta.has_token &&
 		wire_token_equal(m.token_hash, n->meta.token_hash))
 		return;
-	nd_buf_init(&buf);
-	if (wire_encode_meta(&m, &buf) == ND_OK && (blob = nd_blob_new(buf.data, (uint32_t) buf.len)) != NULL)
-	{
-		NdStatus	status = raft_propose(g->raft, &blob, 1, &n->meta_proposed, &n->meta_term);
-
-		if (status != ND_OK)
-			n->meta_proposed = 0;
-		node__wake(g);
-		node__event(g, status);
-		nd_blob_unref(blob);
-	}
-	nd_buf_free(&buf);
+	(void) node__propose_meta(n, &m);
 }
 
 NdStatus node_set_token(Node *n, const void *secret, size_t len)
 {
 	if (n->failed != ND_OK)
 		return n->failed;
-	if (n->groups[0].stopped != NULL)
+	if (n->groups[0]->stopped != NULL)
 		return ND_FROZEN;
-	if (!raft_is_leader(n->groups[0].raft))
+	if (!raft_is_leader(n->groups[0]->raft))
 		return ND_NOTLEADER;
 	wire_token_hash(secret, len, n->token_hash);
 	if (n->has_meta && n->meta.has_token && wire_token_equal(n->meta.token_hash, n->token_hash))
@@ -89,7 +145,7 @@ NdStatus node_set_token(Node *n, const void *secret, size_t len)
 		return ND_OK;
 	}
 	n->want_token = true;
-	node__wake(&n->groups[0]);
+	node__wake(n->groups[0]);
 	return ND_BUSY;
 }
 
@@ -103,7 +159,7 @@ static void refuse(WireJoinAnswer *a, const char *text)
 
 static void elsewhere(const Node *n, WireJoinAnswer *a)
 {
-	const RaftMember *m = raft_configuration_find(&n->goal, n->groups[0].leader);
+	const RaftMember *m = raft_configuration_find(&n->goal, n->groups[0]->leader);
 	WireMember	w;
 
 	a->kind = WIRE_JOIN_ELSEWHERE;
@@ -120,6 +176,7 @@ static void accept(const Node *n, NdNodeId id, WireJoinAnswer *a)
 	a->n_data_groups = n->meta.n_data_groups;
 	a->certifier_keys_max = n->meta.certifier_keys_max;
 	a->certifier_ids_max = n->meta.certifier_ids_max;
+	a->has_sequencer = n->sequencer_group != NULL;
 	for (uint32_t i = 0; i < n->goal.n; i++)
 		if (wire_member_from_raft(&n->goal.members[i], &a->members[a->n_members]) == ND_OK)
 			a->n_members++;
@@ -130,7 +187,7 @@ static bool has_begun(const Node *n, NdNodeId id)
 {
 	for (uint32_t i = 0; i < n->n_groups; i++)
 	{
-		const RaftMember *m = raft_configuration_find(raft_configuration(n->groups[i].raft), id);
+		const RaftMember *m = raft_configuration_find(raft_configuration(n->groups[i]->raft), id);
 
 		if (m != NULL && m->role == RAFT_VOTER)
 			return true;
@@ -183,7 +240,7 @@ static NdStatus compare_members(const Node *n, const WireJoinRequest *r, WireJoi
 /* ND_OK: `a` is the answer; ND_BUSY: not decided. */
 static NdStatus judge(Node *n, const WireJoinRequest *r, WireJoinAnswer *a)
 {
-	NodeGroup  *g = &n->groups[0];
+	NodeGroup  *g = n->groups[0];
 	uint8_t		hash[WIRE_TOKEN_HASH_BYTES];
 	NodeMember	m = {.role = RAFT_LEARNER, .host_id = r->host_id};
 	NdStatus	status;

@@ -92,7 +92,7 @@ void node__take_goal(Node *n, const RaftEntry *e)
 	n->changed = true;
 	/* Leaders that sleep take no steps. */
 	for (uint32_t i = 0; i < n->n_groups; i++)
-		node__wake(&n->groups[i]);
+		node__wake(n->groups[i]);
 }
 
 static uint32_t voters(const RaftConfiguration *c)
@@ -153,11 +153,11 @@ static NdStatus meta_leader(Node *n)
 {
 	if (n->failed != ND_OK)
 		return n->failed;
-	if (n->groups[0].stopped != NULL)
+	if (n->groups[0]->stopped != NULL)
 		return ND_FROZEN;
-	if (n->groups[0].taken)
+	if (n->groups[0]->taken)
 		return ND_BUSY;
-	return raft_is_leader(n->groups[0].raft) ? ND_OK : ND_NOTLEADER;
+	return raft_is_leader(n->groups[0]->raft) ? ND_OK : ND_NOTLEADER;
 }
 
 NdStatus node_add_member(Node *n, const NodeMember *m)
@@ -175,7 +175,7 @@ NdStatus node_add_member(Node *n, const NodeMember *m)
 	status = wire_member_to_raft(&learner, &added);
 	if (status != ND_OK)
 		return status;
-	raft_configuration_copy(next, raft_configuration(n->groups[0].raft));
+	raft_configuration_copy(next, raft_configuration(n->groups[0]->raft));
 	if (next->joint)
 		return ND_BUSY;
 	for (uint32_t i = 0; i < next->n; i++)
@@ -192,7 +192,7 @@ NdStatus node_add_member(Node *n, const NodeMember *m)
 	if (next->n == RAFT_MEMBERS_MAX)
 		return ND_TOOBIG;
 	insert(next, &added);
-	return propose(&n->groups[0], next);
+	return propose(n->groups[0], next);
 }
 
 NdStatus node_remove_member(Node *n, NdNodeId node)
@@ -205,7 +205,7 @@ NdStatus node_remove_member(Node *n, NdNodeId node)
 
 	if (status != ND_OK)
 		return status;
-	raft_configuration_copy(next, raft_configuration(n->groups[0].raft));
+	raft_configuration_copy(next, raft_configuration(n->groups[0]->raft));
 	if (next->joint)
 		return ND_BUSY;
 	m = member_of(next, node);
@@ -219,7 +219,7 @@ NdStatus node_remove_member(Node *n, NdNodeId node)
 		return ND_INVALID;
 	w.leaving = true;
 	status = wire_member_to_raft(&w, m);
-	return status == ND_OK ? propose(&n->groups[0], next) : status;
+	return status == ND_OK ? propose(n->groups[0], next) : status;
 }
 
 NdStatus node_transfer(Node *n, NdGroupId group, NdNodeId to)
@@ -248,12 +248,19 @@ static bool caught_up(const RaftStatus *s, NdNodeId node)
 	return false;
 }
 
-/* Has every data group let go of the node, for good? */
+/*
+ * Has every data group let go of the node, for good? Those that the meta records below its mark make are here when the mark is delivered, those of the records above
+ * leave it out (grow.c).
+ */
 static bool gone_from_data_groups(const Node *n, NdNodeId node)
 {
+	const NodeGroup *meta = n->groups[0];
+
+	if (meta->delivered < raft_configuration(meta->raft)->index || node__data_groups(n) < n->meta.n_data_groups)
+		return false;
 	for (uint32_t i = 1; i < n->n_groups; i++)
 	{
-		const NodeGroup *g = &n->groups[i];
+		const NodeGroup *g = n->groups[i];
 		const RaftConfiguration *c = raft_configuration(g->raft);
 
 		if (c->n == 0 || c->index > g->commit || raft_configuration_find(c, node) != NULL)

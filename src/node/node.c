@@ -23,9 +23,9 @@ NodeGroup *node__group(const Node *n, NdGroupId id)
 	{
 		uint32_t	mid = lo + (hi - lo) / 2;
 
-		if (n->groups[mid].id == id)
-			return &n->groups[mid];
-		if (n->groups[mid].id < id)
+		if (n->groups[mid]->id == id)
+			return n->groups[mid];
+		if (n->groups[mid]->id < id)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -123,8 +123,8 @@ void node__fail(Node *n, NdStatus status, const char *what)
 	node__log(n, 3, "%s: %s; every group of this node stops", what, nd_status_text(status));
 	for (uint32_t i = 0; i < n->n_groups; i++)
 	{
-		node__fail_proposals(&n->groups[i], status);
-		node__fail_reads(&n->groups[i], status);
+		node__fail_proposals(n->groups[i], status);
+		node__fail_reads(n->groups[i], status);
 	}
 }
 
@@ -141,21 +141,47 @@ static NdStatus read_log(void *ctx, uint64_t lo, uint64_t hi, uint64_t bytes_max
 	return status;
 }
 
-static NdStatus start_group(Node *n, NodeGroup *g, NdGroupId id, RaftRestore *restore, char *error, size_t error_len)
+static void free_group(NodeGroup *g)
 {
+	node__free_proposals(g);
+	for (ReadWait *w = g->reads, *next; w != NULL; w = next)
+	{
+		next = w->next;
+		nd_free(w);
+	}
+	for (int r = 0; r < NODE_READ_ROUNDS; r++)
+		for (ReadWait *w = g->rounds[r].waits, *next; w != NULL; w = next)
+		{
+			next = w->next;
+			nd_free(w);
+		}
+	if (g->taken)
+		raft_update_done(g->raft);
+	if (g->raft != NULL)
+		raft_destroy(g->raft);
+	if (g->certifier != NULL)
+		certifier_destroy(g->certifier);
+	nd_buf_free(&g->candidate);
+	nd_free(g->peers);
+	node__free_shipments(g);
+	node__free_arrival(g);
+	nd_free(g);
+}
+
+static NdStatus start_group(Node *n, NodeGroup *g, RaftRestore *restore, char *error, size_t error_len)
+{
+	NdGroupId	id = g->id;
 	RaftConfig	config = {
 		.group = id, .self = n->config.self,
 		.election_ticks = n->config.election_ticks, .heartbeat_ticks = n->config.heartbeat_ticks,
-		.frugal = true,
+		/* whoever leads a data group waits for all that the sequencer's log says */
+		.frugal = id != ND_GROUP_SEQUENCER,
 		.append_bytes_max = n->config.append_bytes_max, .inflight_max = n->config.inflight_max,
 		.inflight_bytes_max = n->config.inflight_bytes_max, .uncommitted_bytes_max = n->config.uncommitted_bytes_max,
 	};
 	uint64_t	mix[3] = {n->config.seed, n->config.self, id};
 	NdStatus	status;
 
-	g->node = n;
-	g->id = id;
-	nd_buf_init(&g->candidate);
 	status = store_restore(n->store, id, restore);
 	if (status != ND_OK)
 	{
@@ -182,25 +208,44 @@ static NdStatus start_group(Node *n, NodeGroup *g, NdGroupId id, RaftRestore *re
 		return status;
 	}
 	g->dirty = true;
-	node__activate(g);
-	if (id == ND_GROUP_SEQUENCER)
-		n->sequencer_group = g;
-	return node__restore_certifier(g, error, error_len);
+	return node__restore_state(g, error, error_len);
+}
+
+NdStatus node__start_group(Node *n, NdGroupId id, uint64_t applied, NodeGroup **out, char *error, size_t error_len)
+{
+	NodeGroup  *g = nd_zalloc(sizeof(*g));
+	RaftRestore *restore = nd_zalloc(sizeof(*restore));
+	NdStatus	status = ND_NOMEM;
+
+	if (g != NULL)
+	{
+		g->node = n;
+		g->id = id;
+		g->applied_start = g->applied_durable = applied;
+		nd_buf_init(&g->candidate);
+		if (restore != NULL)
+			status = start_group(n, g, restore, error, error_len);
+	}
+	nd_free(restore);
+	if (status == ND_OK)
+		*out = g;
+	else if (g != NULL)
+		free_group(g);
+	return status;
 }
 
 NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks *callbacks,
 					 uint64_t (*applied)(void *ctx, NdGroupId group), Node **out, char *error, size_t error_len)
 {
 	Node	   *n = nd_zalloc(sizeof(*n));
-	RaftRestore *restore = nd_zalloc(sizeof(*restore));
 	uint32_t	n_groups = store_groups(store, NULL, 0);
 	NdGroupId  *ids = nd_alloc((n_groups + 1) * sizeof(*ids));
 	NdStatus	status = ND_OK;
 
 	*out = NULL;
 	snprintf(error, error_len, "out of memory");
-	if (n == NULL || restore == NULL || ids == NULL ||
-		(n->groups = nd_zalloc((n_groups + 1) * sizeof(NodeGroup))) == NULL ||
+	if (n == NULL || ids == NULL ||
+		(n->groups = nd_zalloc((n_groups + 1) * sizeof(NodeGroup *))) == NULL ||
 		(n->active = nd_alloc((n_groups + 1) * sizeof(NodeGroup *))) == NULL ||
 		(n->peers = nd_zalloc(2 * RAFT_MEMBERS_MAX * sizeof(NodePeer))) == NULL ||
 		(n->pending = nd_zalloc(NODE_PENDING_BUCKETS * sizeof(Pending *))) == NULL ||
@@ -225,6 +270,8 @@ NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks
 			n->config.undurable_bytes_max = NODE_UNDURABLE_BYTES_MAX;
 		if (n->config.checkpoint_every == 0)
 			n->config.checkpoint_every = CHECKPOINT_EVERY;
+		if (n->config.groups_max == 0 || n->config.groups_max > ENTRY_GROUPS_MAX)
+			n->config.groups_max = ENTRY_GROUPS_MAX;
 		if (n->config.entry_bytes_max == 0 || n->config.entry_bytes_max > WIRE_ENTRY_BYTES_MAX)
 			n->config.entry_bytes_max = WIRE_ENTRY_BYTES_MAX;
 		nd_random_seed(&n->random, config->seed ^ ((uint64_t) config->self << 32) ^ config->incarnation);
@@ -237,16 +284,17 @@ NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks
 	}
 	for (uint32_t i = 0; status == ND_OK && i < n_groups; i++)
 	{
+		status = node__start_group(n, ids[i], applied != NULL && ids[i] != ND_GROUP_SEQUENCER ? applied(callbacks->ctx, ids[i]) : 0, &n->groups[i], error, error_len);
+		if (status != ND_OK)
+			break;
 		n->n_groups++;
-		n->groups[i].applied_start = applied != NULL ? applied(callbacks->ctx, ids[i]) : 0;
-		n->groups[i].applied_durable = n->groups[i].applied_start;
-		status = start_group(n, &n->groups[i], ids[i], restore, error, error_len);
-		if (status == ND_OK)
-			status = node__announce(&n->groups[i]);
+		node__activate(n->groups[i]);
+		if (ids[i] == ND_GROUP_SEQUENCER)
+			n->sequencer_group = n->groups[i];
+		status = node__announce(n->groups[i]);
 	}
 	if (status == ND_OK)
 		status = node__several_create(n);
-	nd_free(restore);
 	nd_free(ids);
 	if (status != ND_OK)
 	{
@@ -263,32 +311,7 @@ NdStatus node_create(const NodeConfig *config, Store *store, const NodeCallbacks
 void node_destroy(Node *n)
 {
 	for (uint32_t i = 0; i < n->n_groups; i++)
-	{
-		NodeGroup  *g = &n->groups[i];
-
-		node__free_proposals(g);
-		for (ReadWait *w = g->reads, *next; w != NULL; w = next)
-		{
-			next = w->next;
-			nd_free(w);
-		}
-		for (int r = 0; r < NODE_READ_ROUNDS; r++)
-			for (ReadWait *w = g->rounds[r].waits, *next; w != NULL; w = next)
-			{
-				next = w->next;
-				nd_free(w);
-			}
-		if (g->taken)
-			raft_update_done(g->raft);
-		if (g->raft != NULL)
-			raft_destroy(g->raft);
-		if (g->certifier != NULL)
-			certifier_destroy(g->certifier);
-		nd_buf_free(&g->candidate);
-		nd_free(g->peers);
-		node__free_shipments(g);
-		node__free_arrival(g);
-	}
+		free_group(n->groups[i]);
 	node__several_destroy(n);
 	node__free_peers(n);
 	nd_free(n->pending);
@@ -306,6 +329,28 @@ void node_set_transport(Node *n, Transport *t)
 }
 
 /* ---- the loop ---- */
+
+/* Who was served last comes last: when the host has room for one more entry, it is another group's each time. */
+static bool deliver_round(Node *n)
+{
+	uint32_t	count = n->n_active;
+	uint32_t	first = 0;
+	bool		more = false;
+
+	while (first < count && n->active[first]->id != n->served_last)
+		first++;
+	for (uint32_t i = 0; i < n->n_active; i++)
+	{
+		/* those that woke meanwhile at the end */
+		NodeGroup  *g = n->active[i < count ? (first + 1 + i) % count : i];
+
+		if (!node__deliver(g))
+			continue;
+		n->served_last = g->id;
+		more = true;
+	}
+	return more;
+}
 
 bool node_work(Node *n)
 {
@@ -334,8 +379,7 @@ bool node_work(Node *n)
 		/* A leader's appends leave before its own flush: the followers' disks work at the same time (thesis, 10.2.1). */
 		node__send_all(n);
 		more |= node__flush_start(n);
-		for (uint32_t i = 0; i < n->n_active; i++)
-			more |= node__deliver(n->active[i]);
+		more |= deliver_round(n);
 		for (uint32_t i = 0; i < n->n_active; i++)
 			more |= n->active[i]->dirty && node__ready(n->active[i]);
 	}
@@ -368,10 +412,13 @@ NdStatus node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out)
 
 	if (i >= n->n_groups)
 		return ND_NOTFOUND;
-	g = &n->groups[i];
+	g = n->groups[i];
 	memset(out, 0, sizeof(*out));
 	out->group = g->id;
 	raft_status(g->raft, &out->raft);
+	out->n_replicas = raft_configuration(g->raft)->n;
+	for (uint32_t k = 0; k < out->n_replicas; k++)
+		out->replicas[k] = raft_configuration(g->raft)->members[k].node;
 	out->delivered = g->delivered;
 	if (g->n_sums > 0)
 	{
@@ -403,6 +450,13 @@ uint64_t node_certifier_checksum(const Node *n, NdGroupId group)
 	const NodeGroup *g = node__group(n, group);
 
 	return g != NULL && g->certifier != NULL ? certifier_checksum(g->certifier) : 0;
+}
+
+bool node_reservation(const Node *n, NdGroupId group, uint64_t i, CertifierReservation *out)
+{
+	const NodeGroup *g = node__group(n, group);
+
+	return g != NULL && g->certifier != NULL && certifier_reservation(g->certifier, i, out);
 }
 
 const Raft *node_raft(const Node *n, NdGroupId group)

@@ -41,7 +41,8 @@ typedef struct NodePart
 	NdGroupId	group;
 	uint64_t	index;			/* of the OUTCOME: the part takes effect there */
 	uint64_t	marker;
-	StorePosition position;		/* of the MARKER */
+	uint64_t	term;			/* of the MARKER, as the next */
+	StorePosition position;
 } NodePart;
 
 typedef struct NodeDelivery
@@ -71,7 +72,7 @@ typedef enum NodeOutcome
 } NodeOutcome;
 
 /*
- * What the host does for snapshots (src/node/README.md): the content of its tables of one data group, as bytes that only hosts understand. Every call may say
+ * What the host does for snapshots (src/node/README.md; the sequencer group's need no host): the content of its tables of one data group, as bytes that only hosts understand. Every call may say
  * ND_BUSY or ND_NOMEM: it is made again later, with the same arguments. Anything else but ND_OK ends this snapshot, and another one is tried after a while.
  * node_destroy() calls none of them. All from the node's thread.
  */
@@ -100,6 +101,11 @@ typedef struct NodeCallbacks
 {
 	/* A committed entry, in order. ND_OK or ND_BUSY (no room: offered again in a later round). */
 	NdStatus	(*deliver)(void *ctx, const NodeDelivery *d);
+	/*
+	 * A RESERVE of this node and this life that was delivered with VERDICT_QUEUED owns its keys from behind `index` on. Behind the deliver() of that entry, replayed or not; after
+	 * a snapshot, of all that own something by then: ids may come that the host does not wait for. May be NULL.
+	 */
+	void		(*granted)(void *ctx, NdGroupId group, uint64_t index, TxnId txn);
 	/* A pending proposal ended without its entry being delivered. reason: ND_NOLEADER, ND_TOOBIG, ND_BUSY, ND_FULL ... */
 	void		(*proposal_failed)(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason);
 	/* Answer of node_read(): status ND_OK with the read index, else ND_NOLEADER at the deadline. */
@@ -134,19 +140,27 @@ typedef struct NodeConfig
 	uint32_t	snapshot_window_bytes;	/* of a snapshot under way to one peer; 0: 2 MB */
 	uint32_t	vote_ticks;		/* the sequencer's leader aborts what a group has not voted on for so long, or up to twice as long; 0: 20 election timeouts */
 	SeqLimits	sequencer;		/* of its inbox; zero: SEQ_LIMITS_DEFAULT */
+	uint32_t	groups_max;		/* data groups that the host has room for, should some be added (grow.c); 0: ENTRY_GROUPS_MAX */
 	uint64_t	seed;
 } NodeConfig;
 
 /* The driver's own CANCEL entries carry these flags, whatever their id: local clients use others. */
 #define NODE_CANCEL_FLAGS 0xffff
 
-/* applied(ctx, group): highest index whose effects this node's tables hold; that of the last commit is enough. Asked once per group at create.
+/* applied(ctx, group): highest index whose effects this node's tables hold; that of the last commit is enough. Asked once per group at create, the sequencer's aside.
  * NULL: 0 everywhere. What it means for the group stands in NodeGroupStatus.applied_start. */
 NdStatus	node_create(const NodeConfig *config, Store *store, const NodeCallbacks *callbacks,
 						uint64_t (*applied)(void *ctx, NdGroupId group), Node **out, char *error, size_t error_len);
 void		node_destroy(Node *n);
 /* The transport must be given before the first work; frames go in through node_frame(). */
 void		node_set_transport(Node *n, Transport *t);
+
+/*
+ * May a flush wait for entries that are sure to come soon, the other parts of a transaction over several groups? Said before each node_work(); at first it may not. It pays where a flush
+ * takes long. node_lingers(): one waits now. Then say no, and call node_work(), about a millisecond later.
+ */
+void		node_set_linger(Node *n, bool may);
+bool		node_lingers(const Node *n);
 
 /* ---- founding and membership ---- */
 /* Both bootstraps only buffer: the groups are durable with the node's first flush, before anything that depends on them. A crash earlier leaves
@@ -164,6 +178,22 @@ NdStatus	node_add_member(Node *n, const NodeMember *m);
 /* Marks the member as leaving in group 0; it goes from the data groups first, from group 0 last. ND_OK again while it leaves; ND_INVALID: the last voter. */
 NdStatus	node_remove_member(Node *n, NdNodeId node);
 NdStatus	node_transfer(Node *n, NdGroupId group, NdNodeId to);
+/*
+ * More data groups, on all nodes. From any node: call it again with the same growth, a tick later or so, until it says something else than ND_BUSY. Progress by itself once it is sent.
+ *
+ * ND_OK: this node has so many and knows a leader of each. ND_BUSY: on its way; or `node` has not said how much room it has, or nobody leads. Nothing has changed: ND_TOOBIG, `node` has
+ * room for `room` only; ND_INVALID, more than ENTRY_GROUPS_MAX; ND_NOTFOUND, this cluster has no sequencer. Whoever stops calling while `sent` is false is sure that nothing
+ * comes of it.
+ */
+typedef struct NodeGrowth
+{
+	uint32_t	n_data_groups;	/* the new number of them */
+	bool		sent;			/* out: it may happen whatever is said here */
+	NdNodeId	node;			/* out: ND_TOOBIG, or ND_BUSY: who has no room; 0: nobody */
+	uint32_t	room;			/* out: of that node; 0: it has not said, or its version cannot add groups */
+	uint64_t	again_tick;		/* the driver's; 0 at first */
+} NodeGrowth;
+NdStatus	node_add_groups(Node *n, NodeGrowth *growth);
 /* The committed members (group 0's configuration); returns how many there are. */
 uint32_t	node_members(const Node *n, NodeMember *out, uint32_t cap);
 /* A joining node knows nobody: the member list of the join answer, so that it accepts their streams until group 0's configuration reaches it. */
@@ -189,6 +219,8 @@ void		node_tell_commit(Node *n);
  */
 void		node_ask_shown(Node *n, NdGroupId group, uint64_t index);
 uint64_t	node_shown_by_all(const Node *n, NdGroupId group);
+/* What that one member has told. */
+uint64_t	node_shown_by(const Node *n, NdGroupId group, NdNodeId member);
 bool		node_shown(Node *n, NdGroupId group, uint64_t index);
 /*
  * The same for large transactions whose chunks are replayed ahead of their TXN: node_ask_prepared() asks the members to tell how far they are until they are at the
@@ -224,7 +256,7 @@ NdStatus	node_propose_several(Node *n, NdBlob *request, uint32_t deadline_ticks)
 void		node_forget(Node *n, NdGroupId group, TxnId txn, EntryKind kind);
 NdStatus	node_read(Node *n, NdGroupId group, uint64_t token, uint32_t deadline_ticks);
 /* Tables hold everything up to index, durably: the log may be truncated below min(this, checkpoint, open chunks, slowest member) minus keep_bytes. With
- * NodeSnapshots the slowest member does not count: it gets a snapshot. */
+ * NodeSnapshots the slowest member does not count: it gets a snapshot. Of the sequencer's log as much is kept as was said last of any group. */
 void		node_applied_durable(Node *n, NdGroupId group, uint64_t index, uint64_t keep_bytes);
 
 /* Where a live entry stands and its term, e.g. a chunk that a TXN names. ND_NOTFOUND, ND_COMPACTED. */
@@ -247,14 +279,24 @@ typedef struct NodeGroupStatus
 	uint64_t	applied_durable;	/* as told by node_applied_durable() */
 	uint32_t	snapshots_out;	/* under way to others */
 	bool		snapshot_in;	/* one comes in */
+	uint32_t	n_replicas;		/* members of its configuration, voters and learners */
+	NdNodeId	replicas[RAFT_MEMBERS_MAX];
 	uint64_t	applied_start;	/* as told to node_create(); or the checkpoint, when nothing between changes tables. What is below is not delivered to be applied */
 } NodeGroupStatus;
 uint32_t	node_group_count(const Node *n);
+uint32_t	node_data_groups(const Node *n);
 uint32_t	node_active_groups(const Node *n);	/* those that ticks and rounds look at: the others sleep, and cost nothing */
 NdStatus	node_group_status(const Node *n, uint32_t i, NodeGroupStatus *out);
 bool		node_failed(const Node *n, NdStatus *status);
 void		node_set_scrub_rate(Node *n, uint64_t bytes_per_s);	/* NodeConfig.scrub_bytes_per_s, from now on */
 uint64_t	node_certifier_checksum(const Node *n, NdGroupId group);
+/* certifier_reservation() of a data group, as of what is delivered. */
+bool		node_reservation(const Node *n, NdGroupId group, uint64_t i, CertifierReservation *out);
+/*
+ * A transaction of this node asks, or is about to ask, for the keys of a RESERVE in a group (`wants`; NULL: those for which it stands in the group's line), though it may own something in a higher
+ * one. Who waits for it, and for whom it would wait, is cancelled (circle.c). Not inside deliver(); call it again as long as it waits.
+ */
+void		node_end_circle(Node *n, NdGroupId group, TxnId txn, const EntryHeader *wants);
 /* The sequencer's state as of what is delivered here, to look at. NULL: this cluster has none. */
 const Sequencer *node_sequencer(const Node *n);
 /* For tests and the simulator: the core of a group, to look at (raft_check(), raft_configuration()), never to change. NULL: no such group. */

@@ -14,12 +14,14 @@
  *   join.c         tokens, ids, join requests
  *   shown.c        how far are all nodes: is an entry visible, are large transactions prepared?
  *   orphan.c       what nodes that are gone have left behind in the certifiers
+ *   circle.c       reservations in several groups that wait for each other
  *   truncate.c     how far the log may be cut
  *   several.c      transactions over several groups: the sequencer's service, the duties of groups
  *   scrub.c        the log is read again, at a pace
  *   ship.c         snapshots to members whose entries were cut
  *   install.c      a snapshot that comes in
  *   balance.c      which node should lead a group
+ *   grow.c         data groups that are added
  *   space.c        full disks, disks that lag
  */
 #ifndef ND_NODE_INTERNAL_H
@@ -66,6 +68,7 @@ typedef struct NodePeer
 	bool		told;			/* the transport knows it */
 	bool		up;
 	bool		no_space;		/* it said that its disk is full */
+	uint32_t	groups_max;		/* it said that it has room for so many data groups; 0: it has not */
 	uint64_t	up_tick;
 	uint64_t	down_tick;		/* when the connection was lost, or nothing was known of one yet */
 	uint64_t	drop_tick;		/* not wanted any more: forgotten then, so that the news of its removal can still reach it */
@@ -203,7 +206,8 @@ typedef struct Arrival
 	bool		log_given;		/* store_reset_group() was called: no event reaches the core until it is durable */
 	bool		log_in;			/* durable */
 	NdBuf		checkpoint;
-	Certifier  *certifier;		/* from it */
+	Certifier  *certifier;		/* from it, or */
+	Sequencer  *sequencer;
 	NdBuf		inbox;			/* content that the host has not taken yet; ends at `received` */
 	uint64_t	received;		/* offset in the stream */
 	bool		ended;
@@ -219,6 +223,7 @@ typedef struct FlushMark
 	uint64_t	term;
 	uint64_t	hard_seq;		/* 0: none */
 	uint64_t	checkpoint;		/* 0: none */
+	uint64_t	epochs;			/* of the sequencer's checkpoint: NodeGroup.epochs */
 	bool		reset;			/* the log was replaced by a snapshot's */
 } FlushMark;
 
@@ -262,7 +267,11 @@ struct NodeGroup
 	/* several groups */
 	SeqParticipant participant;	/* of the term below, while this node leads the group */
 	uint64_t	participant_term;
-	uint64_t	said_tick;		/* votes and acknowledgements that are not seen are said again */
+	uint64_t	ack_tick;		/* when its acknowledgement goes alone; 0: none is due */
+	uint64_t	said_tick;		/* votes and acknowledgements that are not seen are said again behind so many ticks; to this leader */
+	uint64_t	said_wait;
+	NdNodeId	said_to;
+	uint64_t	said_term;
 
 	/* delivery */
 	Certifier  *certifier;		/* NULL in group 0 and in the sequencer group */
@@ -270,6 +279,7 @@ struct NodeGroup
 	uint64_t	applied_start;
 	bool		held;			/* entry delivered + 1 was judged, deliver() said ND_BUSY */
 	Verdict		held_verdict;
+	bool		held_judged;	/* the certifier has been given this entry: whose turn came behind it is to be told */
 	StorePosition held_position;
 	uint64_t	held_decision;	/* ... and it is an OUTCOME that commits, with other parts here; else 0 */
 	bool		held_owed;		/* ... and it is the answer to a proposal of ours, which is out of the table already */
@@ -281,8 +291,10 @@ struct NodeGroup
 	uint64_t	applied_durable;
 	uint64_t	keep_bytes;
 	uint64_t	candidate_index;	/* saved, not stored before the tables are durably there; 0: none */
+	uint64_t	candidate_epochs;
 	NdBuf		candidate;
 	uint64_t	checkpoint;		/* stored and durable */
+	uint64_t	epochs;			/* the sequencer's: the oldest EPOCH that its durable checkpoint needs; 0: none */
 	ChunkNeed	chunks_old;
 	ChunkNeed	chunks_new;
 	uint64_t	cut;			/* first entry that would be kept by keep_bytes */
@@ -322,6 +334,16 @@ struct NodeGroup
 	uint64_t	arrived_id;
 };
 
+/* linger.c: the transaction over several groups whose part was stored last. */
+typedef struct Linger
+{
+	bool		may;			/* as the host said */
+	uint8_t		kind;			/* of its entries */
+	uint64_t	number;			/* its position */
+	uint32_t	wanted;			/* entries of this kind; 0: the flush for which they were wanted is under way */
+	uint32_t	seen;
+} Linger;
+
 struct Node
 {
 	NodeConfig	config;
@@ -338,16 +360,18 @@ struct Node
 	bool		changed;		/* tell callbacks.changed at the end of the round */
 
 	uint32_t	n_groups;
-	NodeGroup  *groups;			/* ascending by id */
+	NodeGroup **groups;			/* ascending by id; added to (grow.c), never taken from */
 	/* Those that ticks and rounds look at: all but the ones that sleep and wait for nothing. Work costs nothing for the others. */
 	uint32_t	n_active;
 	NodeGroup **active;			/* n_groups places */
+	NdGroupId	served_last;	/* of those that had something to deliver */
 	uint32_t	balanced;		/* place in groups of the last one whose leadership was moved */
 	uint32_t	n_peers;
 	NodePeer   *peers;			/* RAFT_MEMBERS_MAX * 2 places */
 
 	bool		flushing;
 	uint64_t	flush_seq;
+	Linger		linger;
 	bool		no_space;		/* as peers were told last */
 	uint64_t	promised;		/* bytes of entries let in since the last round, which the store does not have yet */
 	uint64_t	scrub_credit;	/* thousandths of bytes that the scrub may read */
@@ -372,6 +396,7 @@ struct Node
 	uint64_t	time_tick;
 	uint64_t	silent_position;	/* what was open at the last look and still is: its groups had their time */
 	uint64_t	silent_tick;
+	uint64_t	silent_said;	/* abort entries up to this position stand in the log of this term */
 
 	/* group 0, committed */
 	RaftConfiguration goal;
@@ -393,6 +418,8 @@ struct Node
 
 /* node.c */
 NodeGroup  *node__group(const Node *n, NdGroupId id);
+/* A group that the store has, from what the store has of it; in no list yet. On an error nothing is left. */
+NdStatus	node__start_group(Node *n, NdGroupId id, uint64_t applied, NodeGroup **out, char *error, size_t error_len);
 bool		node__ready(const NodeGroup *g);	/* may the core have an event now? */
 void		node__event(NodeGroup *g, NdStatus status);	/* after every event: dirty, active, frozen */
 void		node__activate(NodeGroup *g);	/* something is to be done */
@@ -433,7 +460,8 @@ void		node__item_snapshot_ack(NdBuf *buf, const void *item);
 
 /* deliver.c */
 bool		node__deliver(NodeGroup *g);
-NdStatus	node__restore_certifier(NodeGroup *g, char *error, size_t error_len);
+NdStatus	node__restore_state(NodeGroup *g, char *error, size_t error_len);
+void		node__tell_owners(NodeGroup *g);
 void		node__store_checkpoint(NodeGroup *g);
 void		node__take_gossip(NodeGroup *g, NdNodeId from, const WireGossip *gossip);
 void		node__put_gossip(NodeGroup *g);
@@ -477,8 +505,16 @@ void		node__space_ticks(Node *n);
 NdNodeId	node__heir(NodeGroup *g);	/* who should lead when this node cannot; 0: nobody is better */
 
 /* join.c */
-void		node__take_meta(Node *n, const RaftEntry *e);
+NdStatus	node__take_meta(Node *n, const RaftEntry *e);
 void		node__reconcile_meta(Node *n);
+bool		node__meta_settled(const Node *n);	/* at the leader: it knows the newest record, and none is under way */
+NdStatus	node__propose_meta(Node *n, const WireMeta *m);
+CertifierLimits node__certifier_limits(Node *n);	/* of groups that begin */
+
+/* grow.c */
+NdStatus	node__make_groups(Node *n, uint64_t index);	/* those of the meta record, which stands at index, that are missing here. ND_NOMEM: try again */
+void		node__take_growth(Node *n, const WireProposal *p);
+uint32_t	node__data_groups(const Node *n);	/* here */
 
 /* orphan.c */
 NdStatus	node__announce(NodeGroup *g);
@@ -487,7 +523,10 @@ void		node__cancel_orphans(NodeGroup *g);
 /* several.c */
 NdStatus	node__several_create(Node *n);
 void		node__several_destroy(Node *n);
+NdStatus	node__sequencer_restore(NodeGroup *g, const void *data, size_t len);	/* from a checkpoint; NULL: there is none yet */
 NdStatus	node__sequencer_apply(NodeGroup *g, const RaftEntry *e);
+uint64_t	node__sequencer_floor(const NodeGroup *g);	/* as sequencer_floor(), of the state now; 0 for other groups */
+void		node__sequencer_installed(NodeGroup *g, Sequencer *s);	/* the state of a snapshot: takes it over */
 bool		node__several_round(Node *n);
 void		node__several_ticks(Node *n);
 bool		node__several_busy(const NodeGroup *g);	/* something of it is not finished: it must not sleep */
@@ -499,7 +538,7 @@ bool		node__parts_ready(NodeGroup *g, const EntryHeader *h, NodePart *parts, uin
 /* propose.c: requests of this node. An epoch was applied; an outcome was delivered; a snapshot of g was installed, and the outcome may be among what was skipped */
 void		node__ordered(NodeGroup *g);
 void		node__outcome(Node *n, TxnId txn);
-void		node__fail_ordered(NodeGroup *g, NdStatus reason);
+void		node__fail_skipped(NodeGroup *g, NdStatus reason);
 
 /* scrub.c */
 void		node__scrub(Node *n);
@@ -514,6 +553,7 @@ uint64_t	node__chunk_floor(NodeGroup *g);	/* the lowest chunk that tables may st
 
 /* ship.c */
 void		node__ship_wanted(NodeGroup *g, NdNodeId peer);	/* the core announced a snapshot */
+bool		node__ships(const NodeGroup *g);	/* are there snapshots of this group? */
 bool		node__ship(NodeGroup *g);
 void		node__ship_ticks(NodeGroup *g);
 void		node__ship_peer_up(NodeGroup *g, NdNodeId peer);
@@ -530,5 +570,9 @@ void		node__install_log_durable(NodeGroup *g);
 void		node__take_snapshot_offer(NodeGroup *g, NdNodeId from, const WireSnapshotOffer *o);
 void		node__take_snapshot_chunk(NodeGroup *g, NdNodeId from, const WireSnapshotChunk *c);
 void		node__free_arrival(NodeGroup *g);
+
+/* linger.c */
+void		node__expect(NodeGroup *g, const RaftEntry *e);	/* it was stored */
+void		node__expect_flushed(Node *n);
 
 #endif

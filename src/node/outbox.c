@@ -223,7 +223,7 @@ static void want_others(Node *n, const RaftConfiguration *c, const RaftConfigura
 
 void node__refresh_peers(Node *n)
 {
-	const RaftConfiguration *newest = raft_configuration(n->groups[0].raft);
+	const RaftConfiguration *newest = raft_configuration(n->groups[0]->raft);
 
 	for (uint32_t i = 0; i < n->n_peers; i++)
 		n->peers[i].wanted = false;

@@ -45,7 +45,10 @@ static void release_mark(NodeGroup *g, FlushMark *mark)
 	if (mark->hard_seq > 0)
 		g->owed.hard_seq = mark->hard_seq;
 	if (mark->checkpoint > g->checkpoint)
+	{
 		g->checkpoint = mark->checkpoint;
+		g->epochs = mark->epochs;
+	}
 	if (mark->reset)
 		node__install_log_durable(g);
 	if (mark->index > 0 || mark->hard_seq > 0 || mark->reset)
@@ -92,7 +95,7 @@ bool node__flush_start(Node *n)
 {
 	NdStatus	status;
 
-	if (n->flushing || n->failed != ND_OK || !store_dirty(n->store))
+	if (n->flushing || n->failed != ND_OK || !store_dirty(n->store) || node_lingers(n))
 		return false;
 	status = store_flush_start(n->store, &n->flush_seq);
 	if (status == ND_BUSY || status == ND_NOMEM || status == ND_FULL)
@@ -103,6 +106,7 @@ bool node__flush_start(Node *n)
 		return false;
 	}
 	n->flushing = true;
+	node__expect_flushed(n);
 	for (uint32_t i = 0; i < n->n_active; i++)
 	{
 		n->active[i]->flight = n->active[i]->gather;
@@ -147,6 +151,8 @@ static NdStatus persist(NodeGroup *g)
 				return status;
 			g->gather.index = u->entries[u->n_entries - 1].index;
 			g->gather.term = u->entries[u->n_entries - 1].term;
+			for (uint32_t i = 0; i < u->n_entries; i++)
+				node__expect(g, &u->entries[i]);
 		}
 		g->stage = STAGE_HARD;
 	}
@@ -212,7 +218,6 @@ static void refuse_snapshot(NodeGroup *g, NdNodeId peer)
 static void finish(NodeGroup *g)
 {
 	RaftUpdate *u = &g->update;
-	const Node *n = g->node;
 	NdNodeId	snapshot_peer = u->snapshot_needed_index > 0 ? u->snapshot_peer : 0;
 	bool		state_changed = u->state_changed;
 	struct
@@ -240,7 +245,7 @@ static void finish(NodeGroup *g)
 	if (state_changed)
 		take_state(g);
 	pay(g);
-	if (snapshot_peer != 0 && n->has_snapshots && g->certifier != NULL)
+	if (snapshot_peer != 0 && node__ships(g))
 		node__ship_wanted(g, snapshot_peer);
 	else if (snapshot_peer != 0)
 		refuse_snapshot(g, snapshot_peer);

@@ -7,11 +7,16 @@
  * Invariants:
  * 1. Re-proposals carry the same bytes: whatever reaches the log twice is judged once (certifier: DUPLICATE).
  * 2. NODE_NOT_SENT only while ever_sent is false: no raft_propose() accepted it and no frame held it.
- * 3. Forwarded proposals are bounded per node; they are answered in the round after they came, and never kept for later: their origin asks again.
+ * 3. What is proposed at once may be appended in another order than it came (core/certifier/order.h): nobody has been told anything of it.
+ * 4. Forwarded proposals are bounded per node; they are answered in the round after they came, and never kept for later: their origin asks again.
  */
 #include <string.h>
 
 #include "node_internal.h"
+
+#include "../core/certifier/order.h"
+
+_Static_assert(NODE_BATCH_MAX <= ORDER_ENTRIES_MAX, "a batch can be ordered");
 
 /* ---- the table ---- */
 
@@ -207,22 +212,37 @@ void node__outcome(Node *n, TxnId txn)
 	free_pending(p);
 }
 
-void node__fail_ordered(NodeGroup *g, NdStatus reason)
+static bool has_part(const Pending *request, NdGroupId group)
 {
-	Node	   *n = g->node;
+	SeqEntry	e;
+	SeqWalk		walk = {0};
+	SeqPart		part;
+
+	if (seq_decode(request->entry->data, request->entry->len, &e) != ND_OK)
+		return false;
+	while (seq_part(&e, &walk, &part))
+		if (part.group == group)
+			return true;
+	return false;
+}
+
+void node__fail_skipped(NodeGroup *g, NdStatus reason)
+{
+	NodeGroup  *s = g->node->sequencer_group;
 	Pending    *chain = NULL;
 
-	for (Pending *p = n->sequencer_group != NULL ? n->sequencer_group->under_way.first : NULL, *next; p != NULL; p = next)
-	{
-		const SeqTxn *t = sequencer_find(n->sequencer, p->txn);
-
-		next = p->next;
-		if (p->state != PENDING_ORDERED || (t != NULL && sequencer_part(t, g->id) == NULL))
-			continue;
-		detach(p);
-		p->next = chain;
-		chain = p;
-	}
+	if (s == NULL)
+		return;
+	for (int l = 0; l < 2; l++)
+		for (Pending *p = l == 0 ? s->queued.first : s->under_way.first, *next; p != NULL; p = next)
+		{
+			next = p->next;
+			if (!p->ever_sent || !has_part(p, g->id))
+				continue;
+			detach(p);
+			p->next = chain;
+			chain = p;
+		}
 	fail_chain(chain, reason);
 }
 
@@ -421,12 +441,18 @@ void node__take_proposal(NodeGroup *g, NdNodeId from, const WireProposal *p)
 	Node	   *n = g->node;
 	NdBlob	   *entry;
 
+	if (g->id == ND_GROUP_META)
+	{
+		/* not answered: who wants it says it again until it is there */
+		node__take_growth(n, p);
+		return;
+	}
 	if (!g->leads || g->stopped != NULL)
 	{
 		answer(g, from, p->request, WIRE_NOT_LEADER, 0, 0);
 		return;
 	}
-	if (g->id == ND_GROUP_META || p->len > n->config.entry_bytes_max || !proposal_valid(g, p))
+	if (p->len > n->config.entry_bytes_max || !proposal_valid(g, p))
 	{
 		answer(g, from, p->request, WIRE_REFUSED, 0, 0);
 		return;
@@ -525,7 +551,9 @@ static bool propose_own(NodeGroup *g)
 {
 	Node	   *n = g->node;
 	NdBlob	   *blobs[NODE_BATCH_MAX];
+	Pending    *queued[NODE_BATCH_MAX];
 	Pending    *from[NODE_BATCH_MAX];
+	uint16_t	order[NODE_BATCH_MAX];
 	uint32_t	count = 0;
 	uint32_t	taken;
 	size_t		bytes = 0;
@@ -548,8 +576,16 @@ static bool propose_own(NodeGroup *g)
 			}
 		}
 		bytes += p->entry->len;
-		from[count] = p;
+		queued[count] = p;
 		blobs[count++] = p->entry;
+	}
+	if (count == 0)
+		return false;
+	(void) certifier_order(blobs, count, order);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		from[i] = queued[order[i]];
+		blobs[i] = from[i]->entry;
 	}
 	taken = propose_some(g, blobs, count, &first, &term, &status);
 	for (uint32_t i = 0; i < taken; i++)
@@ -563,6 +599,8 @@ static bool propose_own(NodeGroup *g)
 static bool propose_forwarded(NodeGroup *g)
 {
 	NdBlob	   *blobs[NODE_BATCH_MAX];
+	Forwarded	came[NODE_BATCH_MAX];
+	uint16_t	order[NODE_BATCH_MAX];
 	uint32_t	count = 0;
 	uint32_t	taken;
 	size_t		bytes = 0;
@@ -572,8 +610,17 @@ static bool propose_forwarded(NodeGroup *g)
 
 	while (count < g->n_forwarded && count < NODE_BATCH_MAX && bytes < NODE_BATCH_BYTES)
 	{
-		blobs[count] = g->forwarded[count].entry;
+		came[count] = g->forwarded[count];
+		blobs[count] = came[count].entry;
 		bytes += blobs[count++]->len;
+	}
+	if (count == 0)
+		return false;
+	(void) certifier_order(blobs, count, order);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		g->forwarded[i] = came[order[i]];
+		blobs[i] = g->forwarded[i].entry;
 	}
 	taken = propose_some(g, blobs, count, &first, &term, &status);
 	for (uint32_t i = 0; i < taken; i++)
@@ -642,7 +689,7 @@ static bool offer_own(NodeGroup *g)
 			move(p, PENDING_OWN);
 			continue;
 		}
-		if (refusal == SEQ_REFUSED_NOMEM)
+		if (refusal == SEQ_REFUSED_NOMEM || refusal == SEQ_REFUSED_GROUP)
 		{
 			p->retry_tick = n->tick + 1;
 			continue;
@@ -662,7 +709,6 @@ static WireAnswerKind answer_of(SeqRefusal refusal, bool not_ready)
 		case SEQ_TAKEN:
 			return WIRE_ACCEPTED;
 		case SEQ_REFUSED_MALFORMED:
-		case SEQ_REFUSED_GROUP:
 		case SEQ_REFUSED_GROUPS:
 		case SEQ_REFUSED_BYTES:
 			return WIRE_REFUSED;
@@ -670,6 +716,7 @@ static WireAnswerKind answer_of(SeqRefusal refusal, bool not_ready)
 		case SEQ_REFUSED_ROLE:
 		case SEQ_REFUSED_BEHIND:
 			return WIRE_BUSY;
+		case SEQ_REFUSED_GROUP:	/* not made here yet: the origin knows of it */
 		case SEQ_REFUSED_NOMEM:
 			break;
 	}

@@ -6,7 +6,8 @@
  *
  * Invariants:
  * 1. What is shipped is fixed before the host opens its tables: a checkpoint at C, the log's beginning L <= C and the configuration as of L. The rows are as of
- *    an S >= C. L is below every chunk that a TXN above S may name: chunks below C that are open, or certified and not durable in the tables, now.
+ *    an S >= C. L is below every chunk that a TXN above S may name: chunks below C that are open, or certified and not durable in the tables, now; but for those that the
+ *    sender's own log has lost: they were over, and durable in its tables, which S is not below.
  * 2. From then on the log is kept from behind L until the peer has what was in the log when it said INSTALLED, or is given up.
  * 3. At most `window` bytes are under way; nothing is before the peer has answered the offer.
  * 4. An offset goes back only on the peer's word: it alone knows what it has. Silence makes us ask, not send again.
@@ -18,6 +19,11 @@
 #define PATIENCE 32				/* election timeouts of silence, then the shipment is given up and the log let go */
 #define PAUSE 2					/* election timeouts after a failure */
 #define CHUNKS_PER_ROUND 4
+
+bool node__ships(const NodeGroup *g)
+{
+	return g->certifier != NULL ? g->node->has_snapshots : g->id == ND_GROUP_SEQUENCER;
+}
 
 static void let_go(NodeGroup *g, Shipment *s)
 {
@@ -86,7 +92,7 @@ static uint32_t opened(const Node *n)
 	uint32_t	count = 0;
 
 	for (uint32_t i = 0; i < n->n_groups; i++)
-		for (const Shipment *s = n->groups[i].shipments; s != NULL; s = s->next)
+		for (const Shipment *s = n->groups[i]->shipments; s != NULL; s = s->next)
 			count += s->state == SHIP_OPENING || s->state == SHIP_SENDING;
 	return count;
 }
@@ -100,7 +106,7 @@ static NdStatus prepare(NodeGroup *g, Shipment *s)
 	NdStatus	status;
 
 	*o = (WireSnapshotOffer) {.group = g->id};
-	if (MUTANT(NODE_SNAPSHOT_ROWS_BEHIND))
+	if (MUTANT(NODE_SNAPSHOT_ROWS_BEHIND) && g->certifier != NULL)
 	{
 		o->checkpoint = g->delivered;
 		status = certifier_save(g->certifier, &s->checkpoint);
@@ -109,6 +115,9 @@ static NdStatus prepare(NodeGroup *g, Shipment *s)
 		status = store_read_checkpoint(n->store, g->id, &o->checkpoint, &s->checkpoint);
 	if (status != ND_OK || s->checkpoint.failed)
 		return status != ND_OK ? status : ND_NOMEM;
+	/* After a restart a checkpoint may call open what was over. A leader that must have this member to learn how far its log is committed could else send it nothing. */
+	if (chunk > 0 && chunk < store_first_index(n->store, g->id))
+		chunk = store_first_index(n->store, g->id);
 	o->index = chunk > 0 && chunk - 1 < o->checkpoint ? chunk - 1 : o->checkpoint;
 	o->term = store_term(n->store, g->id, o->index);
 	status = store_configuration(n->store, g->id, o->index, &s->configuration);
@@ -142,12 +151,16 @@ static void take_turn(NodeGroup *g, Shipment *s)
 static void open_tables(NodeGroup *g, Shipment *s)
 {
 	Node	   *n = g->node;
-	uint64_t	index = 0;
-	NdStatus	status = n->snapshots.open(n->snapshots.ctx, g->id, s->at_least, &s->handle, &index);
+	uint64_t	index = s->at_least;
+	NdStatus	status = ND_OK;
 
-	if (status == ND_BUSY || status == ND_NOMEM)
-		return;
-	s->opened = status == ND_OK;
+	if (g->certifier != NULL)
+	{
+		status = n->snapshots.open(n->snapshots.ctx, g->id, s->at_least, &s->handle, &index);
+		if (status == ND_BUSY || status == ND_NOMEM)
+			return;
+		s->opened = status == ND_OK;
+	}
 	if (status == ND_OK && index < s->at_least)
 		status = ND_INVALID;
 	if (status != ND_OK)
@@ -155,7 +168,7 @@ static void open_tables(NodeGroup *g, Shipment *s)
 		fail(g, s, nd_status_text(status));
 		return;
 	}
-	s->offer.applied = index > s->offer.checkpoint ? index : s->offer.checkpoint;
+	s->offer.applied = index > s->offer.checkpoint && g->certifier != NULL ? index : s->offer.checkpoint;
 	s->state = SHIP_SENDING;
 	s->offer_due = true;
 	s->heard_tick = n->tick;
@@ -180,10 +193,12 @@ static NdStatus send_chunk(NodeGroup *g, Shipment *s)
 	uint32_t	len = 0;
 	NdStatus	status = ND_OK;
 
-	if (s->sent < s->checkpoint.len)
+	/* The sequencer's has no tables: at its end, which a late answer may name again, an empty chunk says so once more. */
+	if (s->sent < s->checkpoint.len || g->certifier == NULL)
 	{
 		c.data = s->checkpoint.data + s->sent;
 		c.len = s->checkpoint.len - s->sent < cap ? s->checkpoint.len - s->sent : cap;
+		c.last = g->certifier == NULL && s->sent + c.len == s->checkpoint.len;
 	}
 	else
 	{

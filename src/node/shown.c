@@ -125,6 +125,14 @@ uint64_t node_shown_by_all(const Node *n, NdGroupId group)
 	return least(n, group, offsetof(GroupPeer, shown));
 }
 
+uint64_t node_shown_by(const Node *n, NdGroupId group, NdNodeId member)
+{
+	NodeGroup  *g = node__group(n, group);
+	const GroupPeer *p = g == NULL ? NULL : node__group_peer(g, member, false);
+
+	return p == NULL ? 0 : p->shown;
+}
+
 uint64_t node_prepared_by_all(const Node *n, NdGroupId group)
 {
 	return least(n, group, offsetof(GroupPeer, prepared));

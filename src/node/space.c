@@ -47,7 +47,7 @@ static void hand_over(Node *n)
 {
 	for (uint32_t i = 0; i < n->n_groups; i++)
 	{
-		NodeGroup  *g = &n->groups[i];
+		NodeGroup  *g = n->groups[i];
 		NdNodeId	heir = g->leads && node__ready(g) ? node__heir(g) : 0;
 
 		if (heir != 0 && node_transfer(n, g->id, heir) == ND_OK)
@@ -71,7 +71,7 @@ void node__space_ticks(Node *n)
 	if (news)
 	{
 		node__log(n, 2, full ? "the disk of the log is full" : "the disk of the log has space again");
-		node__put_gossip(&n->groups[0]);
+		node__put_gossip(n->groups[0]);
 	}
 	if (full && (news || due))
 		hand_over(n);

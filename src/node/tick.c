@@ -42,14 +42,17 @@ void node_peer_up(Node *n, NdNodeId peer, uint32_t incarnation)
 	{
 		p->up = true;
 		p->up_tick = n->tick;
+		p->groups_max = 0;		/* it may have less room than in its life before: it says so soon */
 		p->heard_tick = n->tick;
 	}
 	/* It may have started anew and forgotten that it led. */
 	for (uint32_t i = 0; i < n->n_groups; i++)
 	{
-		node__wake(&n->groups[i]);
-		n->groups[i].gossip_due = true;
-		node__ship_peer_up(&n->groups[i], peer);
+		node__wake(n->groups[i]);
+		n->groups[i]->gossip_due = true;
+		node__ship_peer_up(n->groups[i], peer);
+		if (n->groups[i]->said_to == peer)
+			n->groups[i]->said_to = 0;		/* what was said may be lost */
 	}
 	n->members_due = true;
 }
@@ -65,7 +68,7 @@ void node_peer_down(Node *n, NdNodeId peer)
 	}
 	for (uint32_t i = 0; i < n->n_groups; i++)
 	{
-		NodeGroup  *g = &n->groups[i];
+		NodeGroup  *g = n->groups[i];
 
 		node__wake(g);
 		if (g->leader == peer)
@@ -139,6 +142,7 @@ void node__put_question(NodeGroup *g, uint64_t shown_wanted, uint64_t prepared_w
 		.no_space = g->node->no_space,
 		.prepared = g->prepared,
 		.prepared_wanted = prepared_wanted,
+		.groups_max = g->id == ND_GROUP_META ? g->node->config.groups_max : 0,
 	};
 
 	if (g->n_sums > 0)
@@ -157,8 +161,8 @@ static void gossip(Node *n)
 	if (n->tick % n->config.election_ticks != 0)
 		return;
 	for (uint32_t i = 0; i < n->n_groups; i++)
-		if (n->groups[i].stopped == NULL && (n->groups[i].gossip_due || round % GOSSIP_ALL == 0))
-			node__put_gossip(&n->groups[i]);
+		if (n->groups[i]->stopped == NULL && (n->groups[i]->gossip_due || round % GOSSIP_ALL == 0))
+			node__put_gossip(n->groups[i]);
 	if (n->goal.index > 0 && (n->members_due || round % GOSSIP_ALL == 0))
 	{
 		WireMembers w = {n->goal.index, &n->goal};
@@ -180,7 +184,7 @@ static void keepalive(Node *n)
 	for (uint32_t i = 0; i < n->n_peers; i++)
 	{
 		NodePeer   *p = &n->peers[i];
-		WireGossip	w = {.group = ND_GROUP_META, .stored = n->groups[0].commit < n->groups[0].durable ? n->groups[0].commit : n->groups[0].durable,
+		WireGossip	w = {.group = ND_GROUP_META, .stored = n->groups[0]->commit < n->groups[0]->durable ? n->groups[0]->commit : n->groups[0]->durable,
 			.no_space = n->no_space};
 
 		if (n->tick - p->sent_tick >= n->config.heartbeat_ticks)
@@ -188,8 +192,8 @@ static void keepalive(Node *n)
 		if (n->tick - p->heard_tick < n->config.election_ticks || (n->tick - p->heard_tick) % n->config.election_ticks != 0)
 			continue;
 		for (uint32_t j = 0; j < n->n_groups; j++)
-			if (n->groups[j].sleep.asleep && n->groups[j].leader == p->node)
-				node__plan_campaign(&n->groups[j], p->node);
+			if (n->groups[j]->sleep.asleep && n->groups[j]->leader == p->node)
+				node__plan_campaign(n->groups[j], p->node);
 	}
 }
 
@@ -267,8 +271,8 @@ void node_tick(Node *n)
 	}
 	/* Of groups that sleep as well: a reason that lasts for orphan_ticks need not be looked for at every tick. */
 	for (uint32_t i = 0; n->config.orphan_ticks > 0 && n->tick % n->config.election_ticks == 0 && i < n->n_groups; i++)
-		if (n->groups[i].leads)
-			node__cancel_orphans(&n->groups[i]);
+		if (n->groups[i]->leads)
+			node__cancel_orphans(n->groups[i]);
 	node__several_ticks(n);
 	gossip(n);
 	keepalive(n);

@@ -2,8 +2,9 @@
  * truncate.c: how far the log may be cut.
  *
  * Kept is everything that
- *   - the tables do not hold durably, or that stands above the certifier's durable checkpoint (a restart needs it),
+ *   - the tables do not hold durably, or that stands above the durable checkpoint (a restart needs it),
  *   - a TXN still to come names as its chunk, or one that is certified and not yet durable in the tables: a crash applies it again,
+ *   - is an EPOCH of a transaction that the sequencer's durable checkpoint has unfinished: its parts stand there,
  *   - some member has not stored as committed, when the host has no snapshots (there is no other way for it to get it),
  *   - stands behind a snapshot that is under way to a member,
  *   - is among the newest keep_bytes.
@@ -89,9 +90,13 @@ static uint64_t chunks_certified(NodeGroup *g)
 
 uint64_t node__chunk_floor(NodeGroup *g)
 {
-	uint64_t	open = certifier_open_chunk_floor(g->certifier);
-	uint64_t	certified = chunks_certified(g);
+	uint64_t	open;
+	uint64_t	certified;
 
+	if (g->certifier == NULL)
+		return MUTANT(NODE_EPOCH_CUT) ? 0 : g->epochs;
+	open = certifier_open_chunk_floor(g->certifier);
+	certified = chunks_certified(g);
 	if (MUTANT(NODE_TRUNCATE_CHUNKS))
 		return 0;
 	return open > 0 && certified > 0 ? min64(open, certified) : open + certified;
@@ -139,7 +144,7 @@ static uint64_t dispensable(NodeGroup *g)
 		return 0;
 	if (!MUTANT(NODE_SNAPSHOT_LOG_CUT))
 		limit = min64(limit, node__ship_floor(g));
-	return g->node->has_snapshots ? limit : min64(limit, members_have(g, c));
+	return node__ships(g) ? limit : min64(limit, members_have(g, c));
 }
 
 void node__truncate(NodeGroup *g)
@@ -151,7 +156,7 @@ void node__truncate(NodeGroup *g)
 	StorePosition at;
 	NdStatus	status;
 
-	if (g->certifier == NULL || !node__ready(g) || node__installing(g))
+	if (g->id == ND_GROUP_META || !node__ready(g) || node__installing(g))
 		return;
 	limit = dispensable(g);
 	while (g->cut <= limit && store_position(n->store, g->id, g->cut, &at) == ND_OK &&
@@ -183,12 +188,14 @@ void node_applied_durable(Node *n, NdGroupId group, uint64_t index, uint64_t kee
 
 	if (g == NULL || n->failed != ND_OK)
 		return;
-	if (index > g->applied_durable)
+	if (index > g->applied_durable && g->certifier != NULL)
 	{
 		g->applied_durable = index;
 		g->gossip_due = true;
 	}
 	g->keep_bytes = keep_bytes;
+	if (n->sequencer_group != NULL)
+		n->sequencer_group->keep_bytes = keep_bytes;
 	node__store_checkpoint(g);
 	node__truncate(g);
 }

@@ -33,10 +33,12 @@ int			nodedb_reserve_after = 2;
 int			nodedb_retry_budget = 1000;
 int			nodedb_bulk_keys = 100000;
 int			nodedb_max_groups = 64;
-int			nodedb_bulk_appliers = 2;
+int			nodedb_bulk_appliers = 4;
 int			nodedb_bulk_wait = 5000;
 int			nodedb_apply_batch = 64;
 bool		nodedb_replicate_ddl = true;
+int			nodedb_default_data_group = 1;
+int			nodedb_shard_online_size = 8192;
 int			nodedb_sequence_block = 100;
 int			nodedb_max_leased_sequences = 1000;
 char	   *nodedb_idempotency_key = NULL;
@@ -58,6 +60,7 @@ static const struct config_enum_entry read_consistency_options[] = {
 	{"local", READ_LOCAL, false},
 	{"session", READ_SESSION, false},
 	{"strong", READ_STRONG, false},
+	{"fenced", READ_FENCED, false},
 	{NULL, 0, false}
 };
 
@@ -93,7 +96,7 @@ nodedb_guc_init(void)
 							&nodedb_schema_wait, 2000, 0, 600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomEnumVariable("nodedb.read_consistency",
 							 "What a read of distributed tables is guaranteed to see.",
-							 "strong: everything acknowledged anywhere before the read began. session: everything this session has seen or written. "
+							 "strong: everything acknowledged anywhere before the read began. fenced: that, and transactions of several data groups in one order on all nodes. session: everything this session has seen or written. "
 							 "local: a consistent but possibly older state, without waiting.",
 							 &nodedb_read_consistency, READ_STRONG, read_consistency_options, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("nodedb.election_timeout",
@@ -134,7 +137,7 @@ nodedb_guc_init(void)
 	DefineCustomIntVariable("nodedb.bulk_appliers", "How many large transactions of other nodes this node replays at a time ahead of their turn; 0: none.",
 							"Each takes a background worker (max_worker_processes) once it is needed. Raise it where several bulk loads run at once: a large "
 							"transaction that finds none free holds all commits on this node up while it is applied.",
-							&nodedb_bulk_appliers, 2, 0, BULK_APPLIERS_MAX, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+							&nodedb_bulk_appliers, 4, 0, BULK_APPLIERS_MAX, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("nodedb.bulk_wait", "How long the commit of a large transaction waits for a node that makes no headway in replaying it; 0: not at all.",
 							"It goes on waiting for nodes that do. Lower it when large transactions shall commit sooner, though others then wait while they are applied.",
 							&nodedb_bulk_wait, 5000, 0, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
@@ -147,6 +150,12 @@ nodedb_guc_init(void)
 	DefineCustomBoolVariable("nodedb.replicate_ddl", "Run utility commands (CREATE, ALTER, DROP, GRANT ...) on every node.",
 							 "Turn it off in a session for a deliberate exception: an object of this node only, an extension made on every node by hand.",
 							 &nodedb_replicate_ddl, true, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.default_data_group", "The data group of tables that CREATE TABLE makes; 0: any, by the hash of the table's name.",
+							"Set 0 to spread many tables over the groups; nodedb.place_table() moves one, nodedb.create_distributed_table() spreads the rows of a large one.",
+							&nodedb_default_data_group, 1, 0, 4095, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("nodedb.shard_online_size", "From which size on a table is distributed over shards beside its writers: each node copies the rows before the schema change.",
+							"A smaller one is copied while it is locked, which is over sooner. Lower it where even a short lock matters.",
+							&nodedb_shard_online_size, 8192, 0, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	stop_event_guc_init();
 	DefineCustomIntVariable("nodedb.sequence_block", "How many values of a sequence a node leases at first.",
 							"A sequence that uses them up within a second gets twice as many the next time. What a node has leased and not used is lost "

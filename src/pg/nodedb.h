@@ -15,7 +15,8 @@ typedef enum ReadConsistency
 {
 	READ_LOCAL = 0,
 	READ_SESSION,
-	READ_STRONG
+	READ_STRONG,				/* and what comes behind it: by asking a majority */
+	READ_FENCED
 } ReadConsistency;
 
 extern char *nodedb_listen;				/* host:port of the node port */
@@ -39,6 +40,8 @@ extern int	nodedb_reserve_after;	/* failures of a statement; 0: never */
 extern int	nodedb_retry_budget;	/* per role and second; 0: no limit */
 extern int	nodedb_bulk_keys;			/* keys of one transaction before they become relation keys */
 extern bool nodedb_replicate_ddl;
+extern int	nodedb_shard_online_size;	/* kB; smaller tables are spread under their lock */
+extern int	nodedb_default_data_group;	/* of new tables; 0: one by the hash of its name */
 extern int	nodedb_sequence_block;		/* values of the smallest lease */
 extern int	nodedb_max_leased_sequences;
 extern char *nodedb_idempotency_key;		/* empty: none */

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "ddl/shards_online.h"
 #include "session/retry.h"
 #include "stop_event.h"
 #include "worker/bulk.h"
@@ -16,6 +17,7 @@
 NodedbShared *nodedb_shared = NULL;
 NodedbSlot *nodedb_slots = NULL;
 NodedbTicket *nodedb_tickets = NULL;
+NodedbPart *nodedb_parts = NULL;
 NodedbGroup *nodedb_groups = NULL;
 
 static shmem_request_hook_type prev_shmem_request = NULL;
@@ -31,9 +33,11 @@ shared_size(void)
 
 	size = add_size(size, mul_size(MaxBackends, MAXALIGN(sizeof(NodedbSlot))));
 	size = add_size(size, mul_size(TICKETS, MAXALIGN(sizeof(NodedbTicket))));
+	size = add_size(size, mul_size(PARTS, MAXALIGN(sizeof(NodedbPart))));
 	size = add_size(size, mul_size(nodedb_max_groups, MAXALIGN(sizeof(NodedbGroup))));
 	size = add_size(size, retry_limits_size());
 	size = add_size(size, bulk_shmem_size());
+	size = add_size(size, ddl_shards_shmem_size());
 	size = add_size(size, stop_event_shmem_size());
 	return size;
 }
@@ -80,6 +84,8 @@ shmem_startup(void)
 	p += mul_size(MaxBackends, MAXALIGN(sizeof(NodedbSlot)));
 	nodedb_tickets = (NodedbTicket *) p;
 	p += mul_size(TICKETS, MAXALIGN(sizeof(NodedbTicket)));
+	nodedb_parts = (NodedbPart *) p;
+	p += mul_size(PARTS, MAXALIGN(sizeof(NodedbPart)));
 	nodedb_groups = (NodedbGroup *) p;
 	p += mul_size(nodedb_max_groups, MAXALIGN(sizeof(NodedbGroup)));
 
@@ -121,7 +127,11 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->scrub_rounds, 0);
 		pg_atomic_init_u64(&s->scrub_bytes, 0);
 		pg_atomic_init_u64(&s->log_damages, 0);
+		pg_atomic_init_u64(&s->sequencer_ordered, 0);
+		pg_atomic_init_u64(&s->sequencer_decided, 0);
+		pg_atomic_init_u64(&s->sequencer_unfinished, 0);
 		pg_atomic_init_u32(&s->command.done, 0);
+		SpinLockInit(&s->watermark_lock);
 		SpinLockInit(&s->read_lock);
 		SpinLockInit(&s->applying_lock);
 		ConditionVariableInit(&s->applied_cv);
@@ -130,6 +140,7 @@ shmem_startup(void)
 		{
 			pg_atomic_init_u64(&nodedb_slots[i].word, 0);
 			pg_atomic_init_u32(&nodedb_slots[i].queued, 0);
+			pg_atomic_init_u64(&nodedb_slots[i].queued_request, 0);
 			SpinLockInit(&nodedb_slots[i].kick_lock);
 		}
 		for (uint32 i = 0; i < TICKETS; i++)
@@ -142,13 +153,14 @@ shmem_startup(void)
 			pg_atomic_init_u64(&nodedb_groups[i].shown_by_all, 0);
 			pg_atomic_init_u64(&nodedb_groups[i].prepared_wanted, 0);
 			pg_atomic_init_u64(&nodedb_groups[i].prepared_by_all, 0);
-			SpinLockInit(&nodedb_groups[i].lock);
 		}
 	}
 	retry_limits_init(p, found);
 	p += retry_limits_size();
 	bulk_shmem_init(p, found);
 	p += bulk_shmem_size();
+	ddl_shards_shmem_init(p, found);
+	p += ddl_shards_shmem_size();
 	stop_event_shmem_init(p, found);
 	LWLockRelease(AddinShmemInitLock);
 	retry_init();				/* all libraries are loaded: outside of all their hooks */
@@ -219,17 +231,16 @@ nodedb_watermark(NdGroupId group)
 uint64
 nodedb_watermark_exact(NdGroupId group)
 {
-	NodedbGroup *g = &nodedb_groups[group];
 	uint64		index;
 
-	SpinLockAcquire(&g->lock);
-	index = pg_atomic_read_u64(&g->watermark);
-	SpinLockRelease(&g->lock);
+	SpinLockAcquire(&nodedb_shared->watermark_lock);
+	index = nodedb_watermark(group);
+	SpinLockRelease(&nodedb_shared->watermark_lock);
 	return index;
 }
 
 static void
-move_watermark(NodedbGroup *g, uint64 index)	/* under g->lock */
+move_watermark(NodedbGroup *g, uint64 index)	/* under watermark_lock */
 {
 	if (index > pg_atomic_read_u64(&g->watermark))
 		pg_atomic_write_u64(&g->watermark, index);
@@ -241,7 +252,7 @@ nodedb_entry_passed(NdGroupId group, uint64 index)
 	NodedbGroup *g = &nodedb_groups[group];
 	bool		moved = false;
 
-	SpinLockAcquire(&g->lock);
+	SpinLockAcquire(&nodedb_shared->watermark_lock);
 	if (pg_atomic_read_u64(&nodedb_shared->turn) > g->last_ticket)
 	{
 		move_watermark(g, index);
@@ -249,7 +260,7 @@ nodedb_entry_passed(NdGroupId group, uint64 index)
 	}
 	else
 		g->follow_index = index;
-	SpinLockRelease(&g->lock);
+	SpinLockRelease(&nodedb_shared->watermark_lock);
 	if (moved)
 		ConditionVariableBroadcast(&nodedb_shared->applied_cv);
 }
@@ -280,64 +291,23 @@ nodedb_advance(uint64 first, uint32 n)
 	NodedbShared *s = nodedb_shared;
 
 	Assert(pg_atomic_read_u64(&s->turn) == first);
-	/*
-	 * The ring's places may be handed out again as soon as the turnstile has moved: read what is needed before. Per group only the last index
-	 * of the batch counts.
-	 */
-	if (n == 1)
+	SpinLockAcquire(&s->watermark_lock);
+	for (uint64 ticket = first; ticket < first + n; ticket++)
 	{
-		NodedbTicket t = nodedb_tickets[first % TICKETS];
-		NodedbGroup *g = &nodedb_groups[t.group];
+		NodedbTicket *t = &nodedb_tickets[ticket % TICKETS];
 
-		SpinLockAcquire(&g->lock);
-		pg_atomic_write_u64(&s->turn, first + 1);
-		move_watermark(g, t.index);
-		if (g->last_ticket == first)
-			move_watermark(g, g->follow_index);
-		SpinLockRelease(&g->lock);
-	}
-	else
-	{
-		struct
+		for (uint32 i = 0; i < t->n_parts; i++)
 		{
-			NdGroupId	group;
-			uint64		index;
-		}			last[64];
-		uint32		n_last = 0;
-		uint64		done = first;
+			const NodedbPart *part = ticket_part(t, i);
+			NodedbGroup *g = &nodedb_groups[part->group];
 
-		/* In strides of at most 64 different groups, so that the array is large enough. */
-		while (done < first + n)
-		{
-			n_last = 0;
-			for (; done < first + n; done++)
-			{
-				NodedbTicket *t = &nodedb_tickets[done % TICKETS];
-				uint32		i;
-
-				for (i = 0; i < n_last && last[i].group != t->group; i++)
-					;
-				if (i == n_last)
-				{
-					if (n_last == lengthof(last))
-						break;
-					last[n_last++].group = t->group;
-				}
-				last[i].index = t->index;
-			}
-			pg_atomic_write_u64(&s->turn, done);
-			for (uint32 i = 0; i < n_last; i++)
-			{
-				NodedbGroup *g = &nodedb_groups[last[i].group];
-
-				SpinLockAcquire(&g->lock);
-				move_watermark(g, last[i].index);
-				if (g->last_ticket < done && g->last_ticket >= first)
-					move_watermark(g, g->follow_index);
-				SpinLockRelease(&g->lock);
-			}
+			move_watermark(g, part->index);
+			if (g->last_ticket == ticket)
+				move_watermark(g, g->follow_index);
 		}
 	}
+	pg_atomic_write_u64(&s->turn, first + n);
+	SpinLockRelease(&s->watermark_lock);
 	wake_turn(first + n);
 	ConditionVariableBroadcast(&s->applied_cv);
 }

@@ -3,7 +3,8 @@
  *
  * Three structures:
  *  - a slot per backend: its transaction's state, the request that the raft worker takes, the answer that it gives;
- *  - the ring of tickets: the one commit order of this node. Ticket t is in ring[t % TICKETS]. Tickets pass the turnstile `turn` in order;
+ *  - the ring of tickets: the one commit order of this node. Ticket t is in ring[t % TICKETS]. Tickets pass the turnstile `turn` in order. A ticket has a part
+ *    per data group that its transaction changed or read in; parts have a ring of their own;
  *  - per group: the watermark and what the views show.
  *
  * States of a slot (word = request number << 8 | state; every change is one compare-and-swap, so each has exactly one winner):
@@ -21,9 +22,12 @@
  * Lost wake-ups cannot happen: the raft worker publishes tickets_end and then sets the owner's latch; whoever advances stores turn and then reads
  * tickets_end and sets the next owner's latch. Either of the two sees the other's store (full barriers between).
  *
- * Watermark of group g: every entry at or below it has its effects visible here. A finished ticket moves it to its index; entries without effect
- * (no-op, configuration, abort ...) move it at once when no ticket of the group is open, else when the group's last open ticket finishes (follow_index).
- * The turnstile advances before the watermark moves, so the watermark never promises too much.
+ * Watermark of group g: every entry at or below it has its effects visible here. A finished ticket moves those of its parts' groups to its parts' indexes; entries without
+ * effect (no-op, configuration, MARKER, abort ...) move it at once when no ticket of the group is open, else when the group's last open ticket finishes (follow_index).
+ * It never promises too much, for a ticket advances when its effects are visible. Watermarks and turnstile move together, under watermark_lock: who takes it never sees
+ * one moved and the other not, nor a transaction over several groups in one watermark and not in the next.
+ *
+ * The turnstile moves last: until then the ring's places of the ticket and its parts are not handed out again.
  *
  * Lock order: command_lock -> status_lock; kick_lock -> applying_lock; other spinlocks are leaves.
  */
@@ -43,7 +47,9 @@
 #include "storage/spin.h"
 
 #define TICKETS 8192			/* power of two */
+#define PARTS (2 * TICKETS)		/* power of two */
 #define SLOT_INLINE_BYTES 8192	/* larger requests travel in a dynamic shared memory segment */
+#define REQUEST_BYTES_MAX (7 << 20)	/* of a transaction over several groups, as one entry (WIRE_ENTRY_BYTES_MAX); what is longer goes ahead as CHUNKs */
 
 typedef enum SlotState
 {
@@ -51,8 +57,8 @@ typedef enum SlotState
 	SLOT_SUBMITTED,
 	SLOT_TAKEN,
 	SLOT_ABANDONED,
-	SLOT_GRANTED,				/* TXN: commit, in the order of `ticket`; CHUNK, RESERVE, CANCEL: in the log and through the certifier */
-	SLOT_REFUSED,				/* `verdict` says why */
+	SLOT_GRANTED,				/* TXN, MARKER: commit, in the order of `ticket`; CHUNK, RESERVE, CANCEL: in the log and through the certifier */
+	SLOT_REFUSED,				/* `verdict` says why, and `verdict_group` where */
 	SLOT_FAILED					/* no verdict: `failure`, `outcome_unknown` */
 } SlotState;
 
@@ -68,7 +74,7 @@ typedef struct NodedbSlot
 
 	/* written by the backend, before SUBMITTED */
 	NdGroupId	group;
-	EntryKind	kind;
+	EntryKind	kind;			/* MARKER: `group` is ND_GROUP_SEQUENCER, the bytes are an encoded REQUEST (seq_entry.h) of this transaction id */
 	uint64		counter;		/* of the transaction id; 0 when that transaction is over */
 	int			timeout_ms;
 	uint32		len;
@@ -79,8 +85,10 @@ typedef struct NodedbSlot
 	uint64		term;
 	uint64		ticket;
 	Verdict		verdict;
+	NdGroupId	verdict_group;	/* whose log gave the verdict; ABORT_ELSEWHERE: the group that did not vote, or whose reason is not known here; 0: not even which */
 	NdStatus	failure;
 	bool		outcome_unknown;
+	pg_atomic_uint64 queued_request;	/* this RESERVE is in the log and waits for its turn: the answer comes with it */
 
 	/* kick-out: written by the guard, under `kick_lock`, together with a check of lxid */
 	slock_t		kick_lock;
@@ -106,14 +114,22 @@ typedef enum TicketOwner
 	TICKET_APPLIER = 2
 } TicketOwner;
 
+/* What a ticket brings in one group. Raft worker. */
+typedef struct NodedbPart
+{
+	NdGroupId	group;
+	uint64		index;			/* where it takes effect: of the TXN or the OUTCOME */
+	uint64		entry;			/* what has its body, and names its chunks: the same TXN, or the MARKER */
+	uint64		term;			/* of that entry, as the next */
+	StorePosition position;
+} NodedbPart;
+
 typedef struct NodedbTicket
 {
 	pg_atomic_uint32 owner;		/* TicketOwner */
 	uint32		slot;			/* LOCAL: slot number */
-	NdGroupId	group;
-	uint64		index;
-	uint64		term;
-	StorePosition position;
+	uint32		n_parts;		/* 1 or more, in ascending order of groups: ticket_part() */
+	uint64		first_part;		/* part p is in nodedb_parts[p % PARTS] */
 	uint32		bulk;			/* number + 1 of the bulk applier that works on it (worker/bulk.h); 0: none. Raft worker; the applier takes it away */
 } NodedbTicket;
 
@@ -127,13 +143,30 @@ typedef struct NodedbGroup
 	pg_atomic_uint64 prepared_wanted;	/* backends: a large transaction waits until its pieces up to here are replayed on all nodes */
 	pg_atomic_uint64 prepared_by_all;	/* raft worker: all connected nodes but this one have replayed up to here what they replay ahead */
 	pg_atomic_uint64 durable;	/* guard: effects up to here survive a crash of this server */
-	slock_t		lock;			/* last_ticket, follow_index, moves of the watermark */
-	uint64		last_ticket;	/* raft worker; 0 = none yet */
-	uint64		follow_index;	/* raft worker: watermark after last_ticket */
+	uint64		last_ticket;	/* raft worker, under watermark_lock, as the next; 0 = none yet */
+	uint64		follow_index;	/* watermark after last_ticket */
+	uint64		read_wanted;	/* backends, under read_lock: number of the newest read request that asks for this group */
 	uint64		read_index;		/* raft worker, under read_lock */
 	uint64		start_index;	/* raft worker, under read_lock: what a read round behind this server's start gave; 0 = none yet */
 	NodeGroupStatus status;		/* raft worker, under status_lock */
 } NodedbGroup;
+
+#define SHOWN_RESERVATIONS 256
+#define SHOWN_RELATIONS 8
+
+/* Who owns keys or waits for them, for nodedb.reservations. */
+typedef struct NodedbReservation
+{
+	NdGroupId	group;
+	TxnId		txn;
+	uint64		index;			/* of its RESERVE or MARKER */
+	uint64		since;			/* it owns from behind this entry on; 0: it waits */
+	uint64		last;			/* the newest entry when this was written */
+	bool		marker;
+	uint64		n_keys;
+	uint32		n_relations;
+	uint64		relations[SHOWN_RELATIONS];	/* hashes of the first few relations among the keys */
+} NodedbReservation;
 
 typedef enum MemberState
 {
@@ -150,7 +183,8 @@ typedef enum CommandKind
 	COMMAND_INIT,
 	COMMAND_JOIN,
 	COMMAND_REMOVE,
-	COMMAND_TRANSFER
+	COMMAND_TRANSFER,
+	COMMAND_GROW
 } CommandKind;
 
 typedef struct NodedbCommand
@@ -158,7 +192,8 @@ typedef struct NodedbCommand
 	CommandKind kind;			/* backend that holds command_lock; raft worker sets NONE when done */
 	int			pid;
 	int			pgprocno;
-	uint32		data_groups;
+	uint32		data_groups;	/* INIT, GROW: how many there shall be */
+	int			timeout_ms;		/* GROW */
 	NdGroupId	group;
 	NdNodeId	node;
 	char		name[ND_NAME_MAX];
@@ -169,7 +204,8 @@ typedef struct NodedbCommand
 	NdStatus	status;
 	int			sqlerrcode;		/* 0: that of the status */
 	char		text[512];		/* what went wrong, or the result (the token of INIT) */
-	char		hint[256];		/* what to do about it; may be empty */
+	char		detail[256];	/* may be empty, like the next */
+	char		hint[256];		/* what to do about it */
 } NodedbCommand;
 
 typedef struct NodedbShared
@@ -185,7 +221,7 @@ typedef struct NodedbShared
 	uint32		incarnation;
 	uint64		cluster_id;
 	pg_atomic_uint64 next_counter;	/* any backend */
-	pg_atomic_uint32 n_groups;
+	pg_atomic_uint32 n_groups;	/* metadata and data groups: ids below it. The sequencer group is none of them. It grows (node_add_groups()), before any entry of a new group is delivered */
 	int			raft_pid;
 	bool		raft_started;	/* tickets have been handed out since shared memory was made: their issuer must not be another process */
 	Latch	   *raft_latch;		/* set once per worker start */
@@ -200,6 +236,7 @@ typedef struct NodedbShared
 	pg_atomic_uint32 queue_head;	/* slot number + 1 of the newest request; 0 = empty */
 
 	/* turnstile */
+	slock_t		watermark_lock; /* moves of `turn` and of all watermarks; last_ticket and follow_index of the groups */
 	pg_atomic_uint64 turn;		/* the ticket that may commit next; from 1 */
 	pg_atomic_uint64 tickets_end;	/* raft worker: first ticket not handed out */
 	pg_atomic_uint64 applier_ticket;	/* applier: first ticket that it is working on, 0 = none */
@@ -214,7 +251,7 @@ typedef struct NodedbShared
 	slock_t		read_lock;
 	uint64		read_requested;	/* backends: number of the newest request */
 	uint64		read_started;	/* raft worker */
-	uint64		read_done;		/* raft worker: requests up to here are answered: read_index of each group */
+	uint64		read_done;		/* raft worker: requests up to here are answered: read_index of each group that they asked for */
 	uint64		read_failed;	/* raft worker: requests up to here that were not answered have failed */
 	ConditionVariable read_cv;
 	pg_atomic_uint32 caught_up;	/* raft worker: since its start this server has shown every group's start_index (session/start.c) */
@@ -244,10 +281,18 @@ typedef struct NodedbShared
 	pg_atomic_uint64 scrub_rounds;	/* raft worker, these three */
 	pg_atomic_uint64 scrub_bytes;
 	pg_atomic_uint64 log_damages;
+	pg_atomic_uint64 sequencer_ordered; /* raft worker, these three: as of what this node has of the sequencer's log */
+	pg_atomic_uint64 sequencer_decided;
+	pg_atomic_uint64 sequencer_unfinished;
 
-	uint32		n_members;		/* under status_lock */
+	bool		has_sequencer;	/* fixed before MEMBER_RUNNING is shown */
+	NodeGroupStatus sequencer;	/* under status_lock, as the next */
+	uint32		n_reservations;	/* raft worker, under status_lock: the first of each group, owners before those who wait */
+	NodedbReservation reservations[SHOWN_RESERVATIONS];
+	uint32		n_members;
 	NodeMember	members[RAFT_MEMBERS_MAX];
 	bool		member_connected[RAFT_MEMBERS_MAX];
+	uint64		member_shown[RAFT_MEMBERS_MAX];	/* what it has told of the default data group, when it was asked (wait_headway()) */
 	NodedbCommand command;
 
 	LWLock	   *command_lock;
@@ -257,6 +302,7 @@ typedef struct NodedbShared
 extern NodedbShared *nodedb_shared;
 extern NodedbSlot *nodedb_slots;
 extern NodedbTicket *nodedb_tickets;
+extern NodedbPart *nodedb_parts;
 extern NodedbGroup *nodedb_groups;
 extern NodedbBulk *nodedb_bulks;	/* nodedb_bulk_appliers of them */
 
@@ -272,7 +318,7 @@ extern bool worker_claim(int *pid);
 extern void worker_leave(int *pid);
 
 extern uint64 nodedb_watermark(NdGroupId group);
-/* The same, never between the turnstile's advance and the watermark's. */
+/* The same, never between the moves of the turnstile and of the watermarks. */
 extern uint64 nodedb_watermark_exact(NdGroupId group);
 /* Raft worker: an entry without effect here. */
 extern void nodedb_entry_passed(NdGroupId group, uint64 index);
@@ -287,6 +333,13 @@ nodedb_wake(Latch **at)
 
 	if (latch != NULL)
 		SetLatch(latch);
+}
+
+/* Of a ticket that is open, and as long as it is: i below n_parts. */
+static inline const NodedbPart *
+ticket_part(const NodedbTicket *t, uint32 i)
+{
+	return &nodedb_parts[(t->first_part + i) % PARTS];
 }
 
 static inline SlotState

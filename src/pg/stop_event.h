@@ -7,6 +7,8 @@
  *   backend   reserved           a schema change owns what it will lock, and has not run
  *             index-built        CREATE INDEX CONCURRENTLY: every node has it, and it is no part of the schema yet
  *             index-looked       ... and the early look for duplicates, of a unique one, is over
+ *             shards-ready       a table is about to be distributed: every node has its rows prepared, nothing is reserved
+ *             shards-taken       ... the builder has committed what this transaction takes, which is locked and not changed yet; the applier as well
  *             before-retry       a statement that lost a conflict is about to run again, in a new transaction
  *             before-propose     the write set is encoded, nothing is in the log
  *             proposed           the raft worker has the request; the verdict is open
@@ -14,6 +16,8 @@
  *             before-turn        the ledger row is inserted
  *             in-turn            the turnstile is ours: last moment before the commit
  *             before-advance     committed and visible, the turnstile not moved; no interrupt is served here
+ *   builder   shards-copied      of a table that is being distributed: the rows of the first pass are copied
+ *             shards-locked      ... and it is locked: last moment before the last pass
  *   applier   apply-read         about to replay a batch
  *             apply-commit       replayed, in turn: last moment before the commit
  *   bulk      bulk-read          about to replay a large transaction ahead of its turn

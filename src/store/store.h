@@ -109,6 +109,16 @@ NdStatus	store_position(const Store *s, NdGroupId group, uint64_t index, StorePo
 NdStatus	store_read_checkpoint(Store *s, NdGroupId group, uint64_t *index, NdBuf *out);	/* ND_NOTFOUND */
 /* For other processes: no Store needed. Payload of the record at the position, checksum verified, group/index/term compared. */
 NdStatus	store_read_position(Vfs *vfs, const char *dir, StorePosition at, NdGroupId group, uint64_t index, uint64_t term, NdBuf *payload);
+/* The same for who reads one entry after another: the file of the last one stays open, till it is closed or another one is wanted. */
+typedef struct StoreReader
+{
+	Vfs		   *vfs;
+	const char *dir;			/* stays the caller's */
+	VfsFile    *file;			/* NULL: none is open */
+	uint64_t	segment;
+} StoreReader;
+NdStatus	store_reader_read(StoreReader *reader, StorePosition at, NdGroupId group, uint64_t index, uint64_t term, NdBuf *payload);
+void		store_reader_close(StoreReader *reader);
 
 /* ---- scrub: damage is found while the other nodes still have what is lost, not at the next start ---- */
 /*

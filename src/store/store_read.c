@@ -182,32 +182,55 @@ NdStatus store_read_checkpoint(Store *s, NdGroupId group, uint64_t *index, NdBuf
 
 /* ---- other processes ---- */
 
-NdStatus store_read_position(Vfs *vfs, const char *dir, StorePosition at, NdGroupId group, uint64_t index, uint64_t term, NdBuf *payload)
+static NdStatus reader_open(StoreReader *reader, uint64_t segment)
 {
 	char		path[STORE_PATH_MAX];
-	StoreRecord r;
-	VfsFile    *f;
-	uint8_t    *bytes;
-	size_t		got;
 	NdStatus	st;
 
-	if (at.len < STORE_RECORD_HEADER || strlen(dir) + 32 > STORE_PATH_MAX)
+	if (reader->file != NULL && reader->segment == segment)
+		return ND_OK;
+	store_reader_close(reader);
+	store__segment_path(reader->dir, segment, "seg", path);
+	st = reader->vfs->ops->open(reader->vfs, path, false, &reader->file);
+	if (st != ND_OK)
+		reader->file = NULL;
+	reader->segment = segment;
+	return st;
+}
+
+/* One look at the place. ND_DAMAGED: something else is there. */
+static NdStatus reader_look(StoreReader *reader, StorePosition at, NdGroupId group, uint64_t index, uint64_t term, uint8_t *bytes, StoreRecord *r)
+{
+	size_t		got;
+	NdStatus	st = reader_open(reader, at.segment);
+
+	if (st == ND_OK)
+		st = reader->vfs->ops->read(reader->vfs, reader->file, at.offset, bytes, at.len, &got);
+	if (st == ND_OK && (got < at.len || !store__record_verify(bytes, at.len, at.segment, at.offset, r) ||
+						r->kind != STORE_ENTRY || r->group != group || r->index != index || r->term != term))
+		st = ND_DAMAGED;
+	return st;
+}
+
+NdStatus store_reader_read(StoreReader *reader, StorePosition at, NdGroupId group, uint64_t index, uint64_t term, NdBuf *payload)
+{
+	bool		was_open = reader->file != NULL;
+	StoreRecord r;
+	uint8_t    *bytes;
+	NdStatus	st;
+
+	if (at.len < STORE_RECORD_HEADER || strlen(reader->dir) + 32 > STORE_PATH_MAX)
 		return ND_INVALID;
 	bytes = nd_alloc(at.len);
 	if (bytes == NULL)
 		return ND_NOMEM;
-	store__segment_path(dir, at.segment, "seg", path);
-	st = vfs->ops->open(vfs, path, false, &f);
-	if (st != ND_OK)
+	st = reader_look(reader, at, group, index, term, bytes, &r);
+	if (st != ND_OK && st != ND_NOMEM && was_open)
 	{
-		nd_free(bytes);
-		return st;
+		/* The file that was open may not be the segment any more: it was recycled, and a member that was set up anew has another of this number. */
+		store_reader_close(reader);
+		st = reader_look(reader, at, group, index, term, bytes, &r);
 	}
-	st = vfs->ops->read(vfs, f, at.offset, bytes, at.len, &got);
-	vfs->ops->close(vfs, f);
-	if (st == ND_OK && (got < at.len || !store__record_verify(bytes, at.len, at.segment, at.offset, &r) ||
-						r.kind != STORE_ENTRY || r.group != group || r.index != index || r.term != term))
-		st = ND_DAMAGED;
 	if (st == ND_OK)
 	{
 		nd_buf_reset(payload);
@@ -215,5 +238,21 @@ NdStatus store_read_position(Vfs *vfs, const char *dir, StorePosition at, NdGrou
 		st = payload->failed ? ND_NOMEM : ND_OK;
 	}
 	nd_free(bytes);
+	return st;
+}
+
+void store_reader_close(StoreReader *reader)
+{
+	if (reader->file != NULL)
+		reader->vfs->ops->close(reader->vfs, reader->file);
+	reader->file = NULL;
+}
+
+NdStatus store_read_position(Vfs *vfs, const char *dir, StorePosition at, NdGroupId group, uint64_t index, uint64_t term, NdBuf *payload)
+{
+	StoreReader reader = {.vfs = vfs, .dir = dir};
+	NdStatus	st = store_reader_read(&reader, at, group, index, term, payload);
+
+	store_reader_close(&reader);
 	return st;
 }

@@ -59,6 +59,7 @@ struct Vfs
 /* The real one. fd becomes readable when a submitted job has finished; poll() clears it. */
 NdStatus	vfs_posix_create(Vfs **out);
 int			vfs_posix_fd(Vfs *v);
+uint64_t	vfs_posix_job_us(Vfs *v);	/* how long a job, writes and sync, takes of late: microseconds */
 void		vfs_posix_destroy(Vfs *v);	/* waits for a running job */
 
 #endif

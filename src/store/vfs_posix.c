@@ -477,6 +477,11 @@ int vfs_posix_fd(Vfs *v)
 	return ((PosixVfs *) v)->event_fd;
 }
 
+uint64_t vfs_posix_job_us(Vfs *v)
+{
+	return ((PosixVfs *) v)->smooth_us / SMOOTHING;
+}
+
 void vfs_posix_destroy(Vfs *v)
 {
 	PosixVfs   *p = (PosixVfs *) v;

@@ -12,6 +12,7 @@
 #include "../../src/node/node.h"
 #include "../../src/transport/loopback.h"
 #include "../sim/memvfs.h"
+#include "../unit/count_kit.h"
 
 #define NODES 3
 #define TICKS_PER_SECOND 100
@@ -29,39 +30,6 @@ static Host hosts[NODES];
 static uint32_t alive = NODES;
 static uint64_t frames;
 static uint64_t bytes;
-static size_t allocated;		/* by core, store, node and transport; without malloc's own overhead */
-
-static void *count_alloc(void *ctx, size_t size)
-{
-	size_t	   *p = malloc(size + 16);
-
-	(void) ctx;
-	if (p == NULL)
-		return NULL;
-	*p = size;
-	allocated += size;
-	return (char *) p + 16;
-}
-
-static void count_free(void *ctx, void *p)
-{
-	(void) ctx;
-	allocated -= *(size_t *) ((char *) p - 16);
-	free((char *) p - 16);
-}
-
-static void *count_realloc(void *ctx, void *p, size_t size)
-{
-	size_t		before = *(size_t *) ((char *) p - 16);
-	size_t	   *grown = realloc((char *) p - 16, size + 16);
-
-	(void) ctx;
-	if (grown == NULL)
-		return NULL;
-	*grown = size;
-	allocated += size - before;
-	return (char *) grown + 16;
-}
 
 static double seconds(void)
 {
@@ -165,7 +133,7 @@ static void start(uint32_t groups, uint32_t sleep_after)
 		snprintf(m.address, sizeof(m.address), "host%u:1", i + 1);
 		check(wire_member_to_raft(&m, &c->members[c->n++]));
 	}
-	before = allocated;
+	before = count_bytes();
 	for (uint32_t i = 0; i < NODES; i++)
 	{
 		Host	   *h = &hosts[i];
@@ -210,7 +178,7 @@ static void start(uint32_t groups, uint32_t sleep_after)
 		if (leaders != 1)
 			check(ND_NOLEADER);
 	}
-	printf("memory: %.0f bytes a group and node\n", (double) (allocated - before) / NODES / (groups + 1));
+	printf("memory: %.0f bytes a group and node\n", (double) (count_bytes() - before) / NODES / (groups + 1));
 	free(c);
 }
 
@@ -224,10 +192,9 @@ static void stop(uint32_t i)
 
 int main(int argc, char **argv)
 {
-	NdAllocator counting = {count_alloc, count_realloc, count_free, NULL};
 	uint32_t	groups = argc > 1 ? (uint32_t) atoi(argv[1]) : 1000;
 
-	nd_set_allocator(&counting);
+	count_install();
 	printf("three nodes, %u groups\n", groups);
 	start(groups, 2 * ELECTION);
 	measure("all asleep", 60);

@@ -4,6 +4,9 @@
 Node 1 inserts rows in one transaction, updates all of them in another, and loads as many by COPY. Meanwhile one client per node changes a row of another table, again and
 again, with a short rest between. Reported for each transaction: how long it took, the longest pause between two commits of the client on each node, and the
 most private memory (RssAnon, sampled) that each kind of process had.
+
+Others on demand (--only): 1mb, 2mb, 4mb, 7mb, 9mb: an INSERT whose body is so long; ctas, alter: rows in one transaction with a schema change (CREATE TABLE AS; ADD COLUMN and an
+UPDATE of all of a table that 'insert' has filled); three: as many INSERTs of a third of the rows each at once, on one node.
 """
 import argparse
 import os
@@ -84,15 +87,32 @@ def copy(c, rows):
 	source.wait()
 
 
+ROW_BYTES = 75		# of a body
+
+
+def medium(c, mb):
+	c.execute(1, "INSERT INTO big SELECT %d + g, 0, repeat('x', 60) FROM generate_series(1, %d) g" % (200000000 + mb * 1000000, (mb << 20) // ROW_BYTES))
+
+
+def three(c, rows):
+	threads = [threading.Thread(target=c.execute, args=(1, "INSERT INTO big%d SELECT g, 0, repeat('x', 60) FROM generate_series(1, %d) g" % (n, rows // 3))) for n in range(3)]
+	for thread in threads:
+		thread.start()
+	for thread in threads:
+		thread.join()
+
+
 def main():
 	parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 	parser.add_argument("--rows", type=int, default=1000000)
-	parser.add_argument("--only", default="insert update copy", help="some of: insert update copy")
+	parser.add_argument("--only", default="insert update copy", help="some of: insert update copy 1mb 2mb 4mb 7mb 9mb ctas alter three")
 	parser.add_argument("--conf", action="append", default=[], help="a line of postgresql.conf")
 	options = parser.parse_args()
 
 	with cluster.Cluster(nodes=3, conf=["max_wal_size = 8GB"] + options.conf) as c:
 		c.execute(1, "CREATE TABLE big (id int PRIMARY KEY, n int NOT NULL, pad text)")
+		for n in range(3):
+			c.execute(1, "CREATE TABLE big%d (id int PRIMARY KEY, n int NOT NULL, pad text)" % n)
 		c.execute(1, "CREATE TABLE small (id int PRIMARY KEY, n bigint NOT NULL)")
 		c.execute(1, "INSERT INTO small SELECT g, 0 FROM generate_series(1, 3) g")
 		c.wait_caught_up()
@@ -103,7 +123,12 @@ def main():
 		print("without: longest pauses %s" % " ".join("%.2f" % writer.longest(0) for writer in writers), flush=True)
 		work = {"insert": lambda: c.execute(1, "INSERT INTO big SELECT g, 0, repeat('x', 60) FROM generate_series(1, %d) g" % options.rows),
 				"update": lambda: c.execute(1, "UPDATE big SET n = n + 1"),
-				"copy": lambda: copy(c, options.rows)}
+				"copy": lambda: copy(c, options.rows),
+				"ctas": lambda: c.execute(1, "CREATE TABLE made AS SELECT g AS id, 0 AS n, repeat('x', 60) AS pad FROM generate_series(1, %d) g" % options.rows),
+				"alter": lambda: c.execute(1, "BEGIN; ALTER TABLE big ADD COLUMN m int; UPDATE big SET m = n; COMMIT"),
+				"three": lambda: three(c, options.rows)}
+		for mb in (1, 2, 4, 7, 9):
+			work["%dmb" % mb] = lambda mb=mb: medium(c, mb)
 		pq.ANSWER_SECONDS = 3600
 		for name in options.only.split():
 			memory = Memory(c)

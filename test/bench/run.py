@@ -69,8 +69,10 @@ class Plain:
 class Sync(Plain):
 	name = "sync"
 
-	def __init__(self, directory):
+	def __init__(self, directory, conf=""):
+		"""conf: for primary and standbys; the primary's takes effect when it is started again."""
 		super().__init__(directory)
+		self.conf = conf
 		for number in (1, 2):
 			self.add_standby(number)
 		self.primary.configure("synchronous_standby_names = 'ANY 1 (standby1, standby2)'\nsynchronous_commit = on\n")
@@ -86,7 +88,7 @@ class Sync(Plain):
 			cluster.shutil.chown(server.dir, "postgres", "postgres")
 		cluster.run(os.path.join(cluster.BIN, "pg_basebackup"), "-D", server.data, "-d", self.primary.dsn("postgres"), "-c", "fast",
 					cwd="/", **cluster.as_postgres())
-		server.configure(cluster.CONF + STANDBY_CONF.format(primary=self.primary.port, number=number))
+		server.configure(cluster.CONF + STANDBY_CONF.format(primary=self.primary.port, number=number) + self.conf)
 		open(os.path.join(server.data, "standby.signal"), "w").close()
 		server.start()
 

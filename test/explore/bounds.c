@@ -1,7 +1,8 @@
 /*
  * bounds.c: the bounds, as text: a name and what differs from three voters of each other with fast disks, whose pre-votes are granted at once.
  *
- *     terms campaigns entries ticks crashes doubles changes transfers reads     how many there may be
+ *     terms campaigns entries ticks crashes doubles changes transfers reads     how many there may be; doubles=any, campaigns=any
+ *     log=3                           no log gets longer
  *     nodes=3 voters=123 learners=    digits of nodes        to=12/3    a change may ask for voters 1 and 2 and learner 3; several times
  *     prevotes slow_disk lazy frugal                          =1: see XBound
  *     append_bytes=64 inflight=2                              as in RaftConfig
@@ -21,22 +22,24 @@ const XBoundText x_bounds[] = {
 	{true, "swap_crash voters=12 to=3 changes=1 terms=2 campaigns=2 crashes=1 slow_disk=1"},
 	{true, "changes2 to=12 to=13 changes=2 terms=1 campaigns=1"},
 	{false, "vote_crash terms=2 campaigns=2 slow_disk=1 crashes=1"},
-	{false, "terms3 terms=3 campaigns=3"},
-	{false, "log terms=2 campaigns=2 entries=1"},
+	{false, "terms3 terms=3 campaigns=3 doubles=any"},
+	{false, "log terms=2 campaigns=2 entries=1 doubles=any"},
 	{false, "log3 terms=3 campaigns=3 entries=3 crashes=1 doubles=1"},
 	{false, "log_slow terms=3 campaigns=3 entries=2 crashes=1 slow_disk=1"},
 	{false, "figure8 terms=4 campaigns=4 append_bytes=0"},
 	{false, "terms4 terms=4 campaigns=4 entries=1 append_bytes=0"},
-	{false, "remove to=12 changes=1 terms=2 campaigns=2"},
-	{false, "add voters=12 to=123 changes=1 terms=3 campaigns=3"},
+	{true, "remove to=12 changes=1 terms=2 campaigns=2 doubles=any"},
+	{false, "add voters=12 to=123 changes=1 terms=3 campaigns=3 doubles=any"},
 	{false, "joint2 voters=12 to=13 changes=1 terms=2 campaigns=2 entries=1"},
-	{false, "joint3 voters=12 to=13 changes=1 terms=3 campaigns=3 entries=1"},
-	{false, "changes3 to=12 to=13 changes=2 terms=3 campaigns=3"},
+	{false, "joint3 voters=12 to=13 changes=1 terms=3 campaigns=3 log=4 doubles=any"},
+	{false, "changes3 to=12 to=13 changes=2 terms=2 campaigns=2 doubles=any"},
 	{false, "learner2 voters=12 learners=3 terms=2 campaigns=2 entries=1"},
 	{false, "stale_read terms=2 campaigns=2 reads=1"},
 	{false, "reads terms=2 campaigns=2 reads=1 ticks=1"},
 	{false, "reads_frugal terms=2 campaigns=2 reads=1 ticks=1 frugal=1"},
-	{false, "transfer terms=2 campaigns=1 transfers=1 entries=1"},
+	{false, "transfer terms=2 campaigns=1 transfers=1 entries=1 doubles=any"},
+	{false, "three_one terms=3 campaigns=3 entries=1 crashes=1 to=12 changes=1 log=3 doubles=any"},
+	{false, "three terms=3 campaigns=3 entries=3 crashes=1 to=12 changes=1 log=3 doubles=any"},
 	{false, "all terms=3 campaigns=4 prevotes=1 slow_disk=1 entries=3 ticks=1 crashes=1 doubles=1 to=12 to=3 changes=1"},
 	{false, NULL}
 };
@@ -56,14 +59,14 @@ static bool set(XBound *b, const char *key, const char *value)
 	{
 		const char *key;
 		uint8_t    *field;
-	}			numbers[] = {{"nodes", &b->nodes}, {"terms", &b->terms}, {"campaigns", &b->campaigns}, {"entries", &b->entries}, {"ticks", &b->ticks},
+	}			numbers[] = {{"nodes", &b->nodes}, {"terms", &b->terms}, {"campaigns", &b->campaigns}, {"entries", &b->entries}, {"log", &b->log}, {"ticks", &b->ticks},
 	{"crashes", &b->crashes}, {"doubles", &b->doubles}, {"changes", &b->changes}, {"transfers", &b->transfers}, {"reads", &b->reads},
 	{"append_bytes", &b->append_bytes}, {"inflight", &b->inflight}};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		if (strcmp(key, numbers[i].key) == 0)
 		{
-			*numbers[i].field = (uint8_t) atoi(value);
+			*numbers[i].field = strcmp(value, "any") == 0 ? X_ANY : (uint8_t) atoi(value);
 			return true;
 		}
 	if (strcmp(key, "voters") == 0)

@@ -7,18 +7,20 @@
  * - random, election_timeout: set anew after every event.
  * - a peer's progress, batches, rounds: of a leader only; they begin anew with its term (raft__become_leader()).
  * - numbers of hard states: they are compared with each other and no more, so their distances are what counts.
+ * - whether a peer is active: looked at only at ticks (and before a snapshot).
  * - in_round, scratch: written before they are read.
- * - capacities, and where memory lies. The heap of the world is followed, not hashed.
+ * - what was seen of terms that all nodes have left, on their disks: nobody leads there any more.
+ * - capacities, and where memory lies. The heap of the node is followed, not hashed.
  *
- * Nodes of equal rights are interchangeable: when all vote and no configuration changes, and nothing chooses between peers by their order, states that
- * differ only in the names of the nodes count as one. The nodes are put into an order by what can be seen of them without names; where that does not
- * decide, all orders are tried, and the smallest hash is taken.
+ * Nodes of equal rights are interchangeable: when voters, learners and what changes may ask for are the same in other names, and nothing chooses between peers by
+ * their order, states that differ only in these names count as one: all such orders of the names are tried, and the smallest hash is taken.
  */
 #include "explore.h"
 
 #include <string.h>
 
-#define W x_world
+uint32_t	x_orders;
+uint8_t		x_order[X_ORDERS][X_NODES + 1];
 
 typedef struct Out
 {
@@ -58,16 +60,25 @@ static void put_message(Out *o, const XMessage *m)
 	put_bytes(o, &named, offsetof(XMessage, entries) + m->n_entries * sizeof(XEntry));
 }
 
+/* The network may turn their order round, so it says nothing. */
 static void put_queue(Out *o, const RaftQueue *q)
 {
+	XMessage	messages[X_BAG];
+	uint32_t	n = q->n < X_BAG ? q->n : X_BAG;
+
 	put(o, q->n);
-	for (uint32_t i = 0; i < q->n; i++)
+	for (uint32_t i = 0; i < n; i++)
 	{
 		XMessage	m;
+		uint32_t	at = i;
 
 		x_pack_message(&q->messages[i], &m);
-		put_message(o, &m);
+		name_message(o, &m);
+		for (; at > 0 && memcmp(&messages[at - 1], &m, sizeof(m)) > 0; at--)
+			messages[at] = messages[at - 1];
+		messages[at] = m;
 	}
+	put_bytes(o, messages, n * sizeof(XMessage));
 }
 
 static void put_configuration(Out *o, const RaftConfiguration *c)
@@ -108,7 +119,7 @@ static void put_progress(Out *o, const RaftPeer *p)
 	put(o, p->told_commit);
 	put(o, p->wanted_commit);
 	put(o, p->acked_round);
-	put(o, p->active + 2 * p->paused + 4 * p->check);
+	put(o, (p->active && x_bound.ticks > 0) + 2 * p->paused + 4 * p->check);
 	put(o, p->probe.last);
 	put(o, p->probe.bytes);
 	put(o, p->inflight_n);
@@ -233,8 +244,9 @@ static void put_entries(Out *o, const XEntry *entries, uint32_t n)
 	put_bytes(o, entries, n * sizeof(XEntry));
 }
 
-static void put_world_node(Out *o, const XNode *node)
+static void put_here(Out *o)
 {
+	const XNode *node = &x_node;
 	const Raft *r = node->raft;
 
 	put_entries(o, node->log + 1, node->last);
@@ -263,132 +275,151 @@ static void put_world_node(Out *o, const XNode *node)
 	put_raft(o, r);
 }
 
-static void put_bag(Out *o, bool renamed)
+static uint8_t renamed(uint8_t mask, const uint8_t *order)
 {
-	XMessage	bag[X_BAG];
+	uint8_t		m = 0;
 
-	put(o, W.n_bag);
-	if (!renamed)
+	for (uint32_t i = 1; i <= x_bound.nodes; i++)
+		if (mask >> i & 1)
+			m |= (uint8_t) (1 << order[i]);
+	return m;
+}
+
+/* Do these names make the same bound of it? */
+static bool interchangeable(const uint8_t *order)
+{
+	bool		same = !x_bound.frugal && renamed(x_bound.voters, order) == x_bound.voters && renamed(x_bound.learners, order) == x_bound.learners;
+
+	for (uint32_t t = 0; x_bound.changes > 0 && t < x_bound.n_targets; t++)
+		same = same && renamed(x_bound.targets[t], order) == x_bound.targets[t] && renamed(x_bound.target_learners[t], order) == x_bound.target_learners[t];
+	return same;
+}
+
+static void name_from(uint8_t *order, uint32_t k)
+{
+	if (k > x_bound.nodes)
 	{
-		for (uint32_t i = 0; i < W.n_bag; i++)
-			put_message(o, &W.bag[i]);
+		if (x_orders == 0 || interchangeable(order))
+			memcpy(x_order[x_orders++], order, X_NODES + 1);
 		return;
 	}
-	for (uint32_t i = 0; i < W.n_bag; i++)
+	for (uint32_t other = k; other <= x_bound.nodes; other++)
 	{
-		XMessage	m = W.bag[i];
-		uint32_t	at = i;
+		uint8_t		name = order[k];
 
-		name_message(o, &m);
-		for (; at > 0 && memcmp(&bag[at - 1], &m, sizeof(m)) > 0; at--)
-			bag[at] = bag[at - 1];
-		bag[at] = m;
+		order[k] = order[other];
+		order[other] = name;
+		name_from(order, k + 1);
+		order[other] = order[k];
+		order[k] = name;
 	}
-	for (uint32_t i = 0; i < W.n_bag; i++)
-		put_bytes(o, &bag[i], offsetof(XMessage, entries) + bag[i].n_entries * sizeof(XEntry));
 }
 
-static uint64_t digest_as(Out *o, bool renamed)
+void x_name_nodes(void)
 {
-	o->n = 0;
-	for (uint32_t k = 1; k <= x_bound.nodes; k++)
-		put_world_node(o, &W.nodes[o->at[k]]);
-	put_bag(o, renamed);
-	put(o, W.campaigns);
-	put(o, W.entries);
-	put(o, W.ticks);
-	put(o, W.crashes);
-	put(o, W.doubles);
-	put(o, W.changes);
-	put(o, W.transfers);
-	put(o, W.reads);
-	for (uint32_t t = 1; t <= x_bound.terms; t++)
-		put_node(o, W.leader_of[t]);
-	put_entries(o, W.committed + 1, W.n_committed);
-	put_bytes(o, W.committed_in + 1, W.n_committed);
-	put_bytes(o, W.read_needs, X_READS);
-	return nd_checksum(o->b, o->n, 0);
-}
-
-/* What can be seen of a node without names. */
-static uint64_t looks(NdNodeId id)
-{
-	const XNode *node = &W.nodes[id];
-	const Raft *r = node->raft;
-	uint8_t		b[128];
-	uint32_t	n = 0;
-	uint8_t		types[2][16] = {{0}, {0}};
-
-	b[n++] = (uint8_t) r->term;
-	b[n++] = (uint8_t) r->state;
-	b[n++] = (uint8_t) (r->vote == 0 ? 0 : r->vote == id ? 1 : 2);
-	b[n++] = (uint8_t) (r->leader == 0 ? 0 : r->leader == id ? 1 : 2);
-	b[n++] = (uint8_t) r->commit;
-	b[n++] = (uint8_t) r->log.durable;
-	b[n++] = (uint8_t) r->matched;
-	b[n++] = node->hard_term;
-	b[n++] = (uint8_t) (node->hard_vote == 0 ? 0 : node->hard_vote == id ? 1 : 2);
-	b[n++] = node->n_writes;
-	memcpy(b + n, node->log, sizeof(node->log));
-	n += sizeof(node->log);
-	for (uint32_t i = 0; i < W.n_bag; i++)
-	{
-		types[0][W.bag[i].type] += W.bag[i].to == id;
-		types[1][W.bag[i].type] += W.bag[i].from == id;
-	}
-	memcpy(b + n, types, sizeof(types));
-	n += sizeof(types);
-	return nd_checksum(b, n, 0);
-}
-
-static bool interchangeable(void)
-{
-	return x_bound.changes == 0 && !x_bound.frugal && x_bound.learners == 0 && x_bound.voters == (1u << (x_bound.nodes + 1)) - 2;
-}
-
-/* All orders of the names from k on among nodes that look alike; at[] is ascending by looks. */
-static uint64_t smallest(Out *o, const uint64_t *look, uint32_t k)
-{
-	uint64_t	best = UINT64_MAX;
-
-	if (k >= x_bound.nodes)
-	{
-		for (uint32_t i = 1; i <= x_bound.nodes; i++)
-			o->name[o->at[i]] = (uint8_t) i;
-		return digest_as(o, true);
-	}
-	for (uint32_t other = k; other <= x_bound.nodes && look[o->at[other]] == look[o->at[k]]; other++)
-	{
-		uint8_t		first = o->at[k];
-		uint64_t	h;
-
-		o->at[k] = o->at[other];
-		o->at[other] = first;
-		h = smallest(o, look, k + 1);
-		best = h < best ? h : best;
-		o->at[other] = o->at[k];
-		o->at[k] = first;
-	}
-	return best;
-}
-
-uint64_t x_digest(void)
-{
-	static Out	o;
-	uint64_t	look[X_NODES + 1];
+	uint8_t		order[X_NODES + 1];
 
 	for (uint32_t i = 0; i <= X_NODES; i++)
-		o.name[i] = o.at[i] = (uint8_t) i;
-	if (!interchangeable())
-		return digest_as(&o, false);
+		order[i] = (uint8_t) i;
+	x_orders = 0;
+	name_from(order, 1);
+}
+
+void x_digest_node(uint32_t order, uint64_t hash[2])
+{
+	static Out	o;
+
+	o.n = 0;
+	for (uint32_t i = 0; i <= X_NODES; i++)
+	{
+		o.name[i] = x_order[order][i];
+		o.at[o.name[i]] = (uint8_t) i;
+	}
+	put(&o, o.name[x_node.id]);
+	put_here(&o);
+	hash[0] = nd_checksum(o.b, o.n, 0);
+	hash[1] = nd_checksum(o.b, o.n, 1);
+}
+
+/* ---- the world ---- */
+
+typedef struct WorldOut
+{
+	uint64_t	nodes[X_NODES][2];
+	XEntry		committed[X_LOG];
+	uint8_t		entries;
+	uint8_t		reads;
+	uint8_t		n_committed;
+	uint8_t		leader_of[X_TERMS];
+	uint8_t		committed_in[X_LOG];
+	uint8_t		read_needs[X_READS];
+} WorldOut;
+
+static void number_bag(const XWorld *w, uint32_t order, XDigest *d)
+{
+	d->n = w->n_bag;
+	if (order == 0)
+	{
+		memcpy(d->messages, w->bag, w->n_bag * sizeof(w->bag[0]));
+		return;
+	}
+	for (uint32_t i = 0; i < w->n_bag; i++)
+	{
+		uint32_t	number = x_message_named(w->bag[i], order);
+		uint32_t	at = i;
+
+		for (; at > 0 && d->messages[at - 1] > number; at--)
+			d->messages[at] = d->messages[at - 1];
+		d->messages[at] = number;
+	}
+}
+
+/* In these names, if that is smaller. */
+static void take(const XWorld *w, const WorldOut *o, uint32_t order, XDigest *d)
+{
+	uint64_t	key = nd_checksum(o, sizeof(*o), 0);
+	XDigest		other;
+
+	if (order > 0 && key > d->key[0])
+		return;
+	if (order > 0 && key == d->key[0])
+	{
+		number_bag(w, order, &other);
+		if (memcmp(other.messages, d->messages, d->n * sizeof(d->messages[0])) < 0)
+			memcpy(d->messages, other.messages, d->n * sizeof(d->messages[0]));
+		return;
+	}
+	d->key[0] = key;
+	d->key[1] = nd_checksum(o, sizeof(*o), 1);
+	number_bag(w, order, d);
+}
+
+void x_digest(const XWorld *w, XDigest *d)
+{
+	WorldOut	o;
+	uint8_t		lowest = UINT8_MAX;	/* term that a node may be in, now or later */
+
+	d->left = w->left;
+	memset(&o, 0, sizeof(o));
 	for (NdNodeId id = 1; id <= x_bound.nodes; id++)
 	{
-		uint32_t	at = id;
+		const XLocal *l = x_local(w->local[id]);
 
-		look[id] = looks(id);
-		for (; at > 1 && look[o.at[at - 1]] > look[id]; at--)
-			o.at[at] = o.at[at - 1];
-		o.at[at] = (uint8_t) id;
+		lowest = l->hard_term < lowest ? l->hard_term : lowest;
 	}
-	return smallest(&o, look, 1);
+	memcpy(o.committed, w->committed, sizeof(o.committed));
+	o.entries = w->entries;
+	o.reads = w->reads;
+	o.n_committed = w->n_committed;
+	for (uint32_t i = 1; i <= w->n_committed; i++)
+		o.committed_in[i] = w->committed_in[i] < lowest ? 0 : w->committed_in[i];
+	memcpy(o.read_needs, w->read_needs, sizeof(o.read_needs));
+	for (uint32_t k = 0; k < x_orders; k++)
+	{
+		for (NdNodeId id = 1; id <= x_bound.nodes; id++)
+			memcpy(o.nodes[x_order[k][id] - 1], x_local(w->local[id])->named[k], sizeof(o.nodes[0]));
+		for (uint32_t t = lowest; t < X_TERMS; t++)
+			o.leader_of[t] = x_order[k][w->leader_of[t]];
+		take(w, &o, k, d);
+	}
 }

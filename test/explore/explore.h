@@ -1,8 +1,9 @@
 /*
  * explore.h: every reachable interleaving of a small cluster of the Raft core, up to a bound.
  *
- * A world is everything there is: the cores of all nodes, their disks, the network, what was committed so far, and what is left of the bound. It lies in
- * one block of memory at a fixed address, the memory that the cores allocate included, so that a copy of the block is a copy of the world.
+ * A world is a state of each node, the messages under way, what was committed so far, and what is left of the bound. An event happens at one node: what it
+ * makes of the node, and what the node sends, depends on nothing but the node's state. So it is worked out once, by the real core (node.c), and
+ * looked up wherever the same node meets the same event again, whatever the others are by then (local.c).
  *
  * Numbers are small by the bound, so most of them are bytes; x_byte() ends the program where one would not fit.
  */
@@ -17,14 +18,19 @@
 #define X_NODES 4				/* ids 1..4 */
 #define X_LOG 16				/* entries 1..15 */
 #define X_APPEND 10				/* entries of one message or write */
-#define X_BAG 64				/* messages under way */
+#define X_BAG 512				/* messages under way */
 #define X_WRITES 6				/* of one node, not durable yet */
 #define X_AFTER 4				/* messages that wait for one write */
 #define X_READS 8
 #define X_TERMS 12
 #define X_TARGETS 4
-#define X_HEAP (96 * 1024)
-#define X_UNITS 256				/* of 64 bytes: the largest block */
+#define X_ANY 127
+#define X_EVENTS 64				/* of one node */
+#define X_WORLD_EVENTS (3 * X_BAG + X_NODES * X_EVENTS)
+#define X_SENT 64				/* messages of one event */
+#define X_SHOWN 32
+#define X_HEAP (32 * 1024)
+#define X_UNITS 128				/* of 64 bytes: the largest block */
 
 typedef struct XEntry
 {
@@ -66,9 +72,24 @@ typedef struct XWrite
 	XMessage	after[X_AFTER];
 } XWrite;
 
+typedef struct XConfig
+{
+	uint8_t		index;
+	uint8_t		joint;
+	uint8_t		n;
+	struct
+	{
+		uint8_t		node;
+		uint8_t		role;
+		uint8_t		in_old;
+	}			members[X_NODES];
+} XConfig;
+
+/* One node with the memory of its core. There is one of them, at a fixed address: a copy of it up to heap_used is a copy of the node. */
 typedef struct XNode
 {
 	Raft	   *raft;			/* never NULL: a node that is down is one to which nothing happens */
+	uint8_t		id;
 	uint8_t		last;
 	XEntry		log[X_LOG];		/* as handed over; [index] */
 	uint8_t		disk_last;
@@ -77,9 +98,11 @@ typedef struct XNode
 	uint8_t		hard_vote;
 	uint8_t		hard_commit;
 	uint8_t		commit;			/* as the core told */
-	RaftConfiguration config;	/* in effect when the event began; equal to the core's between events, so not part of a state */
 	uint8_t		n_writes;
 	XWrite		writes[X_WRITES];
+	uint32_t	heap_used;		/* no block lies behind it */
+	uint16_t	heap_free[X_UNITS];	/* by size in units of 64 bytes: the first free block, in units, + 1 */
+	_Alignas(64) uint8_t heap[X_HEAP];
 } XNode;
 
 /* The bound. Counts are of the whole run. */
@@ -92,9 +115,10 @@ typedef struct XBound
 	uint8_t		terms;			/* no term above it */
 	uint8_t		campaigns;		/* election timeouts that lead to a pre-vote */
 	uint8_t		entries;		/* proposals */
+	uint8_t		log;			/* no log longer than this; 0: as long as it gets */
 	uint8_t		ticks;			/* ticks of leaders: heartbeats, check-quorum */
 	uint8_t		crashes;
-	uint8_t		doubles;		/* messages delivered twice */
+	uint8_t		doubles;		/* messages delivered twice; X_ANY: every one as often as you like, so none leaves the network */
 	uint8_t		changes;		/* of the configuration */
 	uint8_t		transfers;
 	uint8_t		reads;
@@ -109,38 +133,10 @@ typedef struct XBound
 	bool		lazy;			/* an update is taken at any later moment */
 } XBound;
 
-typedef struct XWorld
-{
-	XNode		nodes[X_NODES + 1];
-	uint16_t	n_bag;
-	XMessage	bag[X_BAG];		/* ascending */
-
-	/* what is left of the bound */
-	uint8_t		campaigns;
-	uint8_t		entries;
-	uint8_t		ticks;
-	uint8_t		crashes;
-	uint8_t		doubles;
-	uint8_t		changes;
-	uint8_t		transfers;
-	uint8_t		reads;
-
-	/* what was seen, for the invariants */
-	uint8_t		leader_of[X_TERMS];
-	uint8_t		n_committed;
-	XEntry		committed[X_LOG];
-	uint8_t		committed_in[X_LOG];	/* the term of the leader that counted it */
-	uint8_t		read_needs[X_READS];	/* [context]: what was committed when the read began */
-
-	/* memory of the cores */
-	uint32_t	heap_used;		/* no block lies behind it */
-	uint16_t	heap_free[X_UNITS];	/* by size in units of 64 bytes: the first free block, in units, + 1 */
-	_Alignas(64) uint8_t heap[X_HEAP];
-} XWorld;
-
+/* What can happen to a node. */
 typedef enum XKind
 {
-	X_DELIVER,					/* the message; it is gone then */
+	X_DELIVER,					/* the message; it is gone then, but for doubles=any */
 	X_DOUBLE,					/* the message; it stays */
 	X_DELIVER_LATE,				/* a candidate's message, to a follower that has not heard its leader for the shortest election timeout */
 	X_FLUSH,					/* the node's oldest write becomes durable */
@@ -159,24 +155,126 @@ typedef struct XEvent
 {
 	uint8_t		kind;
 	uint8_t		node;
-	uint8_t		arg;			/* DELIVER, DOUBLE, DELIVER_LATE: place in the bag */
-	XMessage	message;		/* the same: filled by x_apply() */
+	uint32_t	arg;			/* DELIVER, DOUBLE, DELIVER_LATE: number of the message; PROPOSE, READ: which one */
 } XEvent;
 
-#define X_EVENTS 256
+/* What an event shows that the node alone cannot judge. */
+typedef struct XShown
+{
+	enum
+	{
+		X_LEADS,				/* in `term` */
+		X_COMMITS,				/* (first - 1, index], in `term` */
+		X_READS_AT				/* read `first` is answered with `index` */
+	}			what;
+	uint8_t		term;
+	uint8_t		first;
+	uint8_t		index;
+	uint8_t		disk_last;		/* of the node, then */
+	XConfig		config;			/* in effect, then */
+} XShown;
 
-extern XWorld x_world;
+/* What an event at a node in one state makes of it: worked out once. */
+typedef struct XEffect
+{
+	uint32_t	next;			/* the node's state then */
+	bool		used;			/* it was one of those that the bound counts: a refused proposal is none */
+	const char *broken;			/* what the node alone shows */
+	uint8_t		n_sent;
+	uint8_t		n_shown;
+	uint32_t   *sent;			/* numbers of messages */
+	XShown	   *shown;
+} XEffect;
+
+/* A state of one node, and what others must know of it. Two that differ in nothing that matters (digest.c) are one. */
+typedef struct XLocal
+{
+	uint64_t	hash[2];
+	uint64_t	(*named)[2];	/* [order of names]: the same in other names; of interchangeable nodes only */
+	uint8_t		id;
+	uint8_t		state;
+	uint8_t		term;
+	uint8_t		hard_term;
+	bool		hears;			/* a leader */
+	uint8_t		leader;
+	uint8_t		commit;
+	uint8_t		matched;		/* follower */
+	uint8_t		match[X_NODES + 1];	/* leader: of a peer */
+	uint8_t		ballot[X_NODES + 1];	/* candidate: of a peer */
+	uint8_t		last;
+	uint8_t		disk_last;
+	uint16_t	n_events;
+	XEntry		log[X_LOG];
+	XEntry		disk[X_LOG];
+	XConfig		config;
+	XEvent	   *events;			/* that may happen here, but for messages, if the bound has all of them left */
+	uint8_t    *copy;			/* of x_node */
+	uint32_t	bytes;
+} XLocal;
+
+/* What is left of the bound and does not number anything. */
+typedef struct XLeft
+{
+	uint8_t		campaigns;
+	uint8_t		ticks;
+	uint8_t		crashes;
+	uint8_t		doubles;
+	uint8_t		changes;
+	uint8_t		transfers;
+	uint8_t		none[2];
+} XLeft;
+
+/* Everything there is. */
+typedef struct XWorld
+{
+	uint32_t	local[X_NODES + 1];
+	XLeft		left;
+	uint8_t		entries;		/* left of the bound; what was proposed before has the numbers before */
+	uint8_t		reads;
+
+	/* what was seen, for the invariants */
+	uint8_t		leader_of[X_TERMS];
+	uint8_t		n_committed;
+	XEntry		committed[X_LOG];
+	uint8_t		committed_in[X_LOG];	/* the term of the leader that counted it */
+	uint8_t		read_needs[X_READS];	/* [context]: what was committed when the read began */
+
+	uint32_t	n_bag;
+	uint32_t	bag[X_BAG];		/* messages under way: numbers, ascending */
+} XWorld;
+
+extern XNode x_node;
 extern XBound x_bound;
 extern const char *x_broken;	/* the invariant that does not hold, or NULL */
 
+/* node.c */
+void		x_node_start(NdNodeId id);	/* x_node is that node, new */
+void		x_node_apply(const XEvent *e, XEffect *out);	/* all of out but next */
+uint32_t	x_node_events(XEvent *events);	/* at most X_EVENTS */
+
+/* local.c */
+const XLocal *x_local(uint32_t number);
+uint32_t	x_local_here(void);		/* the number of the state of x_node */
+void		x_local_restore(uint32_t number);	/* into x_node */
+const XEffect *x_effect(uint32_t number, const XEvent *e);
+uint32_t	x_locals(void);
+size_t		x_local_bytes(void);
+void		x_local_forget(void);
+
+/* message.c */
+uint32_t	x_message_number(const XMessage *m);
+const XMessage *x_message(uint32_t number);
+uint32_t	x_message_named(uint32_t number, uint32_t order);	/* in other names */
+size_t		x_message_bytes(void);
+void		x_message_forget(void);
+
 /* world.c */
-void		x_start(void);
-uint32_t	x_enabled(XEvent *events);
-void		x_apply(XEvent *e);
-bool		x_locate(XEvent *e);	/* for replays: find the event's message in the bag; false: this event is not possible now */
-bool		x_out_of_bound(void);	/* the last event went beyond the bound: its world does not count */
-size_t		x_world_bytes(void);	/* how much of x_world is in use, from its beginning */
-void		x_restored(void);	/* x_world was overwritten by a copy */
+void		x_start(XWorld *w);
+uint32_t	x_enabled(const XWorld *w, XEvent *events);
+bool		x_possible(const XWorld *w, const XEvent *e);
+bool		x_idle(const XWorld *w, const XEvent *e);	/* it leads to a state that can do no more than this one */
+void		x_apply(XWorld *w, const XEvent *e);
+bool		x_out_of_bound(const XWorld *w);	/* the last event went beyond the bound: its world does not count */
 
 /* payload.c */
 uint8_t		x_byte(uint64_t v);
@@ -191,19 +289,42 @@ extern const NdAllocator x_allocator;
 
 /* check.c */
 void		x_fail(const char *what);
-void		x_check_node(NdNodeId id);
-void		x_check_logs(void);
+void		x_check_node(XEffect *out);	/* x_node: what it shows alone; that it leads */
 void		x_check_sent(const XMessage *m);
-void		x_check_commit(NdNodeId id, uint64_t commit);
-void		x_check_reads(const RaftReadState *reads, uint32_t n);
+void		x_check_commit(XEffect *out, uint64_t commit);
+void		x_check_reads(XEffect *out, const RaftReadState *reads, uint32_t n);
+void		x_pack_configuration(const RaftConfiguration *c, XConfig *out);
+void		x_judge(XWorld *w, NdNodeId id, const XLocal *before, const XEffect *f);	/* the event is over */
 
 /* digest.c */
-uint64_t	x_digest(void);
+typedef struct XDigest
+{
+	uint64_t	key[2];
+	XLeft		left;
+	uint32_t	n;
+	uint32_t	messages[X_BAG];	/* numbers, ascending */
+} XDigest;
+
+#define X_ORDERS 24
+
+extern uint32_t x_orders;		/* of names that are tried; [0] is the one in use */
+extern uint8_t x_order[X_ORDERS][X_NODES + 1];
+void		x_name_nodes(void);		/* the bound is known: fills them */
+void		x_digest_node(uint32_t order, uint64_t hash[2]);	/* of x_node */
+void		x_digest(const XWorld *w, XDigest *d);
+
+/* seen.c */
+bool		x_enter(const XDigest *d);	/* false: a state that was entered can do all that this one can */
+size_t		x_seen_bytes(void);
+uint64_t	x_seen_keys(void);
+void		x_forget(void);
 
 /* search.c */
 typedef struct XResult
 {
 	uint64_t	states;
+	uint64_t	keys;			/* of different keys (seen.c) */
+	uint32_t	locals;			/* states of single nodes */
 	uint64_t	transitions;
 	uint32_t	depth;
 	double		seconds;
@@ -213,7 +334,7 @@ typedef struct XResult
 	XEvent	   *path;
 } XResult;
 
-void		x_search(uint64_t seed, double seconds_max, size_t table_bytes, XResult *out);
+void		x_search(uint64_t seed, double seconds_max, size_t bytes_max, XResult *out);
 
 /* bounds.c */
 typedef struct XBoundText
@@ -226,7 +347,7 @@ extern const XBoundText x_bounds[];	/* the last one has no text */
 bool		x_parse_bound(const char *text, XBound *b);
 
 /* script.c */
-void		x_show_path(XEvent *path, uint32_t n);	/* from the start */
+void		x_show_path(const XEvent *path, uint32_t n);	/* from the start */
 uint32_t	x_shorten(XEvent *path, uint32_t n, const char **broken);	/* leave out what is not needed to break something */
 
 #endif

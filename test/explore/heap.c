@@ -1,7 +1,7 @@
 /*
- * heap.c: the memory of the cores, inside the world.
+ * heap.c: the memory of the core, inside the node.
  *
- * Blocks are multiples of 64 bytes with a head of their size; freed ones wait by size. Where a block lies is not part of a state: x_digest() follows
+ * Blocks are multiples of 64 bytes with a head of their size; freed ones wait by size. Where a block lies is not part of a state: x_digest_node() follows
  * pointers and never looks at them.
  */
 #include "explore.h"
@@ -22,19 +22,19 @@ static void *heap_alloc(void *ctx, size_t bytes)
 	Head	   *h;
 
 	(void) ctx;
-	if (units < X_UNITS && x_world.heap_free[units] != 0)
+	if (units < X_UNITS && x_node.heap_free[units] != 0)
 	{
-		h = (Head *) (x_world.heap + (size_t) (x_world.heap_free[units] - 1) * 64);
-		x_world.heap_free[units] = (uint16_t) h->next;
+		h = (Head *) (x_node.heap + (size_t) (x_node.heap_free[units] - 1) * 64);
+		x_node.heap_free[units] = (uint16_t) h->next;
 		return h + 1;
 	}
-	if (units >= X_UNITS || x_world.heap_used + units * 64 > X_HEAP)
+	if (units >= X_UNITS || x_node.heap_used + units * 64 > X_HEAP)
 	{
 		fprintf(stderr, "the cores need more memory than X_HEAP: the bound is too large\n");
 		exit(2);
 	}
-	h = (Head *) (x_world.heap + x_world.heap_used);
-	x_world.heap_used += units * 64;
+	h = (Head *) (x_node.heap + x_node.heap_used);
+	x_node.heap_used += units * 64;
 	h->units = units;
 	return h + 1;
 }
@@ -44,8 +44,8 @@ static void heap_free(void *ctx, void *p)
 	Head	   *h = (Head *) p - 1;
 
 	(void) ctx;
-	h->next = x_world.heap_free[h->units];
-	x_world.heap_free[h->units] = (uint16_t) (((uint8_t *) h - x_world.heap) / 64 + 1);
+	h->next = x_node.heap_free[h->units];
+	x_node.heap_free[h->units] = (uint16_t) (((uint8_t *) h - x_node.heap) / 64 + 1);
 }
 
 static void *heap_realloc(void *ctx, void *p, size_t bytes)

@@ -28,7 +28,7 @@ static void run(const char *text)
 	if (!x_parse_bound(text, &x_bound))
 		exit(2);
 	x_search(seed, seconds, memory << 20, &res);
-	printf("%-14s %10llu states %11llu transitions  depth %3u %6.0f s  %s\n", x_bound.name, (unsigned long long) res.states,
+	printf("%-14s %10llu states of %llu keys, %u of nodes, %11llu transitions  depth %3u %6.0f s  %s\n", x_bound.name, (unsigned long long) res.states, (unsigned long long) res.keys, res.locals,
 		   (unsigned long long) res.transitions, res.depth, res.seconds,
 		   res.broken != NULL ? "BROKEN" : res.complete ? "complete" : "not complete");
 	if (res.broken == NULL)

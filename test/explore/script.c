@@ -51,15 +51,15 @@ static void show_event(const XEvent *e)
 	{
 		case X_DELIVER:
 			printf("deliver ");
-			show_message(&e->message);
+			show_message(x_message(e->arg));
 			break;
 		case X_DOUBLE:
 			printf("deliver, and again later ");
-			show_message(&e->message);
+			show_message(x_message(e->arg));
 			break;
 		case X_DELIVER_LATE:
 			printf("%u has not heard its leader for long, deliver ", e->node);
-			show_message(&e->message);
+			show_message(x_message(e->arg));
 			break;
 		case X_FLUSH:
 			printf("flush %u\n", e->node);
@@ -101,11 +101,12 @@ static void show_event(const XEvent *e)
 	}
 }
 
-static void show_node(NdNodeId id)
+static void show_node(NdNodeId id, uint32_t number)
 {
-	const XNode *node = &x_world.nodes[id];
+	const XNode *node = &x_node;
 	const Raft *r = node->raft;
 
+	x_local_restore(number);
 	printf("      %u %s of term %u, voted for %u, leader %u, commit %u, log", id, state_names[r->state], (unsigned) r->term, r->vote, r->leader,
 		   (unsigned) r->commit);
 	for (uint32_t i = 1; i <= node->last; i++)
@@ -113,42 +114,43 @@ static void show_node(NdNodeId id)
 	printf(", disk %u/%u, log to %u\n", node->hard_term, node->hard_vote, node->disk_last);
 }
 
-void x_show_path(XEvent *path, uint32_t n)
+void x_show_path(const XEvent *path, uint32_t n)
 {
-	x_start();
+	static XWorld w;
+
+	x_start(&w);
 	for (uint32_t i = 0; i < n && x_broken == NULL; i++)
 	{
-		if (!x_locate(&path[i]))
+		if (!x_possible(&w, &path[i]))
 		{
 			printf("this event is not possible here: ");
 			show_event(&path[i]);
 			return;
 		}
-		x_apply(&path[i]);
+		x_apply(&w, &path[i]);
 		printf("%3u %s", i + 1, path[i].kind <= X_DELIVER_LATE ? "" : "> ");
 		show_event(&path[i]);
-		show_node(path[i].node);
+		show_node(path[i].node, w.local[path[i].node]);
 	}
 	printf("BROKEN %s\n", x_broken != NULL ? x_broken : "nothing");
 }
 
 /* Replay what is possible of the path without the events from..to-1. Returns how many events were needed to break something, 0: nothing broke. */
-static uint32_t replay_without(XEvent *path, uint32_t n, uint32_t from, uint32_t to, XEvent *out)
+static uint32_t replay_without(const XEvent *path, uint32_t n, uint32_t from, uint32_t to, XEvent *out)
 {
+	static XWorld w;
 	uint32_t	done = 0;
 
-	x_start();
+	x_start(&w);
 	for (uint32_t i = 0; i < n; i++)
 	{
-		XEvent		e = path[i];
-
-		if ((i >= from && i < to) || !x_locate(&e))
+		if ((i >= from && i < to) || !x_possible(&w, &path[i]))
 			continue;
-		x_apply(&e);
-		out[done++] = e;
+		x_apply(&w, &path[i]);
+		out[done++] = path[i];
 		if (x_broken != NULL)
 			return done;
-		if (x_out_of_bound())
+		if (x_out_of_bound(&w))
 			return 0;
 	}
 	return 0;

@@ -1,8 +1,7 @@
 /*
- * search.c: depth first through all states; each is entered once, known by its hash.
+ * search.c: depth first through all states; each is entered once (seen.c).
  *
- * A frame of the stack holds a copy of its world, the events that are possible there, and the one that is under way. The table holds 64 bits for a state:
- * of N states, two share a hash with probability N^2 / 2^65 (a hundred million: one in 3700), and then one would be left out.
+ * A frame of the stack holds a world, the events that are possible there, and the one that is under way.
  */
 #include "explore.h"
 
@@ -12,20 +11,13 @@
 
 typedef struct Frame
 {
-	uint8_t    *world;
-	size_t		bytes;
-	size_t		cap;
+	XWorld	   *world;			/* as far as its bag goes */
+	uint32_t	cap_bag;
 	XEvent	   *events;
+	uint32_t	cap_events;
 	uint32_t	n_events;
 	uint32_t	next;
 } Frame;
-
-static struct
-{
-	uint64_t   *slots;
-	uint64_t	mask;
-	uint64_t	used;
-}			seen;
 
 static Frame *frames;
 static uint32_t cap_frames;
@@ -48,20 +40,6 @@ static double now(void)
 	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
-/* True: it is new. */
-static bool enter(uint64_t hash)
-{
-	uint64_t	at;
-
-	hash += hash == 0;
-	for (at = hash & seen.mask; seen.slots[at] != 0; at = (at + 1) & seen.mask)
-		if (seen.slots[at] == hash)
-			return false;
-	seen.slots[at] = hash;
-	seen.used++;
-	return true;
-}
-
 /* In another order with every seed: a search that is not complete looks elsewhere first. */
 static void shuffle(XEvent *events, uint32_t n, NdRandom *random)
 {
@@ -75,9 +53,14 @@ static void shuffle(XEvent *events, uint32_t n, NdRandom *random)
 	}
 }
 
-static void push(uint32_t depth, uint64_t seed, NdRandom *random)
+static size_t world_bytes(const XWorld *w)
 {
-	XEvent		events[X_EVENTS];
+	return offsetof(XWorld, bag) + w->n_bag * sizeof(w->bag[0]);
+}
+
+static void push(uint32_t depth, const XWorld *w, uint64_t seed, NdRandom *random)
+{
+	static XEvent events[X_WORLD_EVENTS];
 	Frame	   *f;
 
 	if (depth >= cap_frames)
@@ -89,18 +72,20 @@ static void push(uint32_t depth, uint64_t seed, NdRandom *random)
 		cap_frames = grown;
 	}
 	f = &frames[depth];
-	f->bytes = x_world_bytes();
-	if (f->cap < f->bytes)
+	if (f->world == NULL || f->cap_bag < w->n_bag)
 	{
 		free(f->world);
-		f->world = need(malloc(f->bytes));
-		f->cap = f->bytes;
+		f->cap_bag = w->n_bag + 16;
+		f->world = need(malloc(offsetof(XWorld, bag) + f->cap_bag * sizeof(w->bag[0])));
 	}
-	memcpy(f->world, &x_world, f->bytes);
-	f->n_events = x_enabled(events);
-	f->events = need(realloc(f->events, (f->n_events + 1) * sizeof(XEvent)));
-	if (f->n_events > 0)
-		memcpy(f->events, events, f->n_events * sizeof(XEvent));
+	memcpy(f->world, w, world_bytes(w));
+	f->n_events = x_enabled(w, events);
+	if (f->cap_events < f->n_events || f->events == NULL)
+	{
+		f->cap_events = f->n_events + 16;
+		f->events = need(realloc(f->events, f->cap_events * sizeof(XEvent)));
+	}
+	memcpy(f->events, events, f->n_events * sizeof(XEvent));
 	if (seed != 0)
 		shuffle(f->events, f->n_events, random);
 	f->next = 0;
@@ -115,66 +100,65 @@ static void keep_path(XResult *out, uint32_t depth)
 		out->path[i] = frames[i].events[frames[i].next - 1];
 }
 
-void x_search(uint64_t seed, double seconds_max, size_t table_bytes, XResult *out)
+void x_search(uint64_t seed, double seconds_max, size_t bytes_max, XResult *out)
 {
 	double		began = now();
 	uint32_t	depth = 0;
 	NdRandom	random;
-	bool		dirty = false;	/* x_world is not the world of frames[depth] */
+	static XWorld w;
+	static XDigest digest;
 
 	memset(out, 0, sizeof(*out));
 	nd_random_seed(&random, seed);
-	if (seen.slots == NULL)
-	{
-		seen.mask = 1;
-		while (seen.mask * 2 * sizeof(uint64_t) <= table_bytes)
-			seen.mask *= 2;
-		seen.slots = need(calloc(seen.mask--, sizeof(uint64_t)));
-	}
-	else
-		memset(seen.slots, 0, (seen.mask + 1) * sizeof(uint64_t));
-	seen.used = 0;
-	x_start();
-	enter(x_digest());
-	push(0, seed, &random);
+	x_forget();
+	x_local_forget();
+	x_message_forget();
+	x_name_nodes();
+	x_start(&w);
+	x_digest(&w, &digest);
+	x_enter(&digest);
+	out->states = 1;
+	push(0, &w, seed, &random);
 	out->complete = true;
 	for (;;)
 	{
 		Frame	   *f = &frames[depth];
+		const XEvent *e;
 
 		if (f->next == f->n_events)
 		{
 			if (depth-- == 0)
 				break;
-			dirty = true;
 			continue;
 		}
-		if (dirty)
-		{
-			memcpy(&x_world, f->world, f->bytes);
-			x_restored();
-		}
-		dirty = true;
+		e = &f->events[f->next++];
 		out->transitions++;
-		x_apply(&f->events[f->next++]);
+		if (x_idle(f->world, e))
+			continue;
+		memcpy(&w, f->world, world_bytes(f->world));
+		x_apply(&w, e);
 		if (x_broken != NULL)
 		{
 			keep_path(out, depth);
 			out->complete = false;
 			break;
 		}
-		if (x_out_of_bound() || !enter(x_digest()))
+		if (x_out_of_bound(&w))
 			continue;
-		if (seen.used > seen.mask / 8 * 7 || ((seen.used & 1023) == 0 && now() - began > seconds_max))
+		x_digest(&w, &digest);
+		if (!x_enter(&digest))
+			continue;
+		out->states++;
+		if ((out->states & 1023) == 0 && (now() - began > seconds_max || x_seen_bytes() + x_local_bytes() + x_message_bytes() > bytes_max))
 		{
 			out->complete = false;
 			break;
 		}
-		push(++depth, seed, &random);
-		dirty = false;
+		push(++depth, &w, seed, &random);
 		if (depth > out->depth)
 			out->depth = depth;
 	}
-	out->states = seen.used;
+	out->keys = x_seen_keys();
+	out->locals = x_locals();
 	out->seconds = now() - began;
 }

@@ -1,6 +1,6 @@
 /*
  * fuzz_certifier.c: a list of entries through a certifier, and through a second one that is saved and restored wherever the input says so: both
- * give the same verdicts, answer the same questions, and have the same bytes at the end.
+ * give the same verdicts, answer the same questions, and have the same bytes at the end. Whoever waits for keys is told once, or ends.
  *
  * Input: u8 keys_max, u8 ids_max (both above 16), then steps: u8 what; 0: restore; else an entry made of small numbers, so that every rule meets every other one.
  */
@@ -83,7 +83,40 @@ static bool make_entry(NdReader *r, const Certifier *c, uint64_t index, uint8_t 
 
 		return !r->failed && entry_encode_txn(out, 0, txn, base, keys, n_keys, read_base, reads, n_reads, &chunk, n_chunks) == ND_OK;
 	}
-	return !r->failed && entry_encode_header(out, kind, kind == ENTRY_RESERVE ? numbers / 8 : 0, txn, base, keys, n_keys, &chunk, n_chunks) == ND_OK;
+	if (r->failed || entry_encode_header(out, kind, kind == ENTRY_RESERVE ? numbers / 8 : 0, txn, base, keys, n_keys, &chunk, n_chunks) != ND_OK)
+		return false;
+	if (kind == ENTRY_RESERVE && age % 4 != 0)
+		nd_buf_varint(out, what / 6 % 4 * 5);
+	return true;
+}
+
+/* Nobody owns what conflicts with another owner's keys, or with those of somebody before it in the line. */
+static void line_is_kept(const Certifier *c)
+{
+	CertifierReservation a;
+	CertifierReservation b;
+	uint64_t	place = 0;
+
+	for (uint64_t i = 0; certifier_reservation(c, i, &a); i++)
+	{
+		bool		blocked = a.since != 0;
+
+		for (uint64_t j = 0; j < i && certifier_reservation(c, j, &b); j++)
+			for (uint64_t k = 0; k < a.n_keys * b.n_keys; k++)
+			{
+				EntryKey	x = a.keys[k % a.n_keys];
+				EntryKey	y = b.keys[k / a.n_keys];
+
+				if (x.hash != y.hash || !key_modes_conflict(x.mode, y.mode))
+					continue;
+				MUST(a.since == 0);
+				MUST(b.index < a.index);
+				blocked = true;
+			}
+		MUST(blocked);
+		MUST(a.since != 0 || a.index > place);
+		place = a.since != 0 ? 0 : a.index;
+	}
 }
 
 static void same(const Certifier *a, const Certifier *b, TxnId txn)
@@ -91,6 +124,7 @@ static void same(const Certifier *a, const Certifier *b, TxnId txn)
 	CertifierOwner owners[2][4];
 	uint64_t	index[2] = {0, 0};
 	VerdictKind kind[2] = {0, 0};
+	const TxnId *granted[2];
 	bool		found = certifier_lookup(a, txn, &index[0], &kind[0]);
 	uint32_t	n = certifier_owners(a, 0, owners[0], 4);
 
@@ -98,6 +132,12 @@ static void same(const Certifier *a, const Certifier *b, TxnId txn)
 	MUST(n == certifier_owners(b, 0, owners[1], 4));
 	for (uint32_t i = 0; i < n && i < 4; i++)
 		MUST(txnid_compare(owners[0][i].txn, owners[1][i].txn) == 0 && owners[0][i].index == owners[1][i].index);
+	n = certifier_granted(a, &granted[0]);
+	MUST(n == certifier_granted(b, &granted[1]));
+	for (uint32_t i = 0; i < n; i++)
+		MUST(txnid_compare(granted[0][i], granted[1][i]) == 0);
+	line_is_kept(a);
+	line_is_kept(b);
 	MUST(certifier_checksum(a) == certifier_checksum(b));
 	MUST(certifier_window_start(a) == certifier_window_start(b));
 	MUST(certifier_open_chunk_floor(a) == certifier_open_chunk_floor(b));

@@ -1,6 +1,6 @@
 /*
  * fuzz_certifier_restore.c: any bytes, with their checksum made good, through certifier_restore(). What is accepted must save to the same
- * bytes, and must judge: the tail of the input that is not a checkpoint is a list of entries for it.
+ * bytes, if it is of the newest version, and must judge: the tail of the input that is not a checkpoint is a list of entries for it.
  *
  * Input: u16 length of the checkpoint without its checksum, the checkpoint, then entries, each u8 length and its bytes.
  */
@@ -50,7 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (certifier_restore(in.data, in.len, &c) == ND_OK)
 	{
 		save(c, &out);
-		MUST_EQUAL(out.data, out.len, in.data, in.len);
+		if (in.data[4] == out.data[4] && in.data[5] == out.data[5])
+			MUST_EQUAL(out.data, out.len, in.data, in.len);
 		judge(c, &r);
 		/* wherever it went from there is a state as well */
 		save(c, &out);

@@ -1,5 +1,5 @@
 /*
- * fuzz_meta.c: any bytes as what group 0 keeps: a configuration, a member's context, the meta record. They come from the leader's log or the own disk.
+ * fuzz_meta.c: any bytes as what group 0 keeps: a configuration, a member's context, the meta record, a wish for more data groups. They come from the leader's log or the own disk.
  * A configuration that is accepted encodes to the same bytes, the others to bytes that mean the same.
  */
 #include "../../src/core/wire/wire.h"
@@ -59,7 +59,20 @@ static void meta(const uint8_t *data, size_t size)
 	MUST(wire_decode_meta(buf.data, buf.len, &m[1]) == ND_OK);
 	MUST(m[0].highest_node == m[1].highest_node && m[0].n_data_groups == m[1].n_data_groups && m[0].has_token == m[1].has_token);
 	MUST(m[0].certifier_keys_max == m[1].certifier_keys_max && m[0].certifier_ids_max == m[1].certifier_ids_max);
-	MUST(wire_token_equal(m[0].token_hash, m[1].token_hash));
+	MUST(wire_token_equal(m[0].token_hash, m[1].token_hash) && m[0].replication_factor == m[1].replication_factor);
+	nd_buf_free(&buf);
+}
+
+static void growth(const uint8_t *data, size_t size)
+{
+	uint32_t	n;
+	NdBuf		buf;
+
+	if (wire_decode_growth(data, size, &n) != ND_OK)
+		return;
+	nd_buf_init(&buf);
+	MUST(wire_encode_growth(n, &buf) == ND_OK);
+	MUST_EQUAL(buf.data, buf.len, data, size);
 	nd_buf_free(&buf);
 }
 
@@ -68,5 +81,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	configuration(data, size);
 	member(data, size);
 	meta(data, size);
+	growth(data, size);
 	return 0;
 }

@@ -391,7 +391,7 @@ static void put_small(World *w, NdNodeId from, NdBuf *frame)
 			break;
 		case 2:
 			wire_put_gossip(frame, &(WireGossip) {group, near(w, s.last_index), near(w, s.last_index), 4 * pick(w, 8), near(w, 0), near(w, s.last_index),
-				near(w, s.last_index), s.commit % 2 == 1, near(w, s.last_index), near(w, s.last_index)});
+				near(w, s.last_index), s.commit % 2 == 1, near(w, s.last_index), near(w, s.last_index), (uint32_t) (s.commit % 5)});
 			break;
 		case 3:
 			wire_put_sleep(frame, &(WireSleep) {group, near(w, s.term), near(w, s.commit)});

@@ -82,7 +82,7 @@ static void frames(NdBuf *buf)
 	wire_put_proposal(buf, &(WireProposal) {1, 2, (const uint8_t *) "entry", 5});
 	wire_put_answer(buf, &(WireAnswer) {1, 2, WIRE_NOT_LEADER, 3, 4, 5});
 	put_buf("fuzz_wire", "proposal", buf);
-	wire_put_gossip(buf, &(WireGossip) {1, 2, 3, 4, 5, 6, 7, true});
+	wire_put_gossip(buf, &(WireGossip) {1, 2, 3, 4, 5, 6, 7, true, 8, 9, 10});
 	wire_put_sleep(buf, &(WireSleep) {1, 2, 3});
 	put_buf("fuzz_wire", "gossip", buf);
 	wire_put_members(buf, &(WireMembers) {9, configuration(false)});
@@ -121,6 +121,8 @@ static void metas(NdBuf *buf)
 	put("fuzz_meta", "member", configuration(false)->members[0].context, configuration(false)->members[0].context_len);
 	MUST(wire_encode_meta(&meta, buf) == ND_OK);
 	put_buf("fuzz_meta", "meta", buf);
+	MUST(wire_encode_growth(5, buf) == ND_OK);
+	put_buf("fuzz_meta", "growth", buf);
 }
 
 static void entry(NdBuf *buf, EntryKind kind, uint64_t counter)

@@ -286,16 +286,17 @@ def alive(pid):
 class Cluster:
 	"""
 	nodes: how many; port: the first of the clients' ports (free ones are taken without); conf: lines of postgresql.conf for every node;
-	database: the name of the replicated one
+	database: the name of the replicated one; init_options: of init_cluster(), by default those in NODEDB_INIT_OPTIONS ("data_groups => 3" runs a test over groups).
+	Lines of NODEDB_CONF, separated by semicolons, come behind conf ("nodedb.default_data_group = 0" spreads the test's tables over them)
 	"""
 
-	def __init__(self, nodes=3, directory=None, port=None, conf=(), netns=False, init_options="", database=DATABASE):
+	def __init__(self, nodes=3, directory=None, port=None, conf=(), netns=False, init_options=os.environ.get("NODEDB_INIT_OPTIONS", ""), database=DATABASE):
 		self.dir = os.path.abspath(directory or tempfile.mkdtemp(prefix="nodedb-"))
 		if os.path.exists(os.path.join(self.dir, "cluster.json")):
 			raise RuntimeError("there is a cluster in %s already: end it first" % self.dir)
 		os.makedirs(self.dir, exist_ok=True)
 		os.chmod(self.dir, 0o755)
-		self.port, self.conf, self.init_options, self.database = port, list(conf), init_options, database
+		self.port, self.conf, self.init_options, self.database = port, list(conf) + os.environ.get("NODEDB_CONF", "").split(";"), init_options, database
 		self.count, self.token, self.servers = nodes, None, {}
 		self.network = None
 		if netns:
@@ -494,16 +495,15 @@ class Cluster:
 		Only when nothing writes meanwhile the nodes stand at the same index behind it.
 		"""
 		nodes = self.running()
-		goal = {}
+		groups = poll("the groups of node %d" % nodes[0], lambda: self.groups(nodes[0]), seconds)
 
-		def applied(i, group):
-			return int(self.value(i, "SELECT nodedb.applied_index(%d)" % group))
-		for group in poll("the groups of node %d" % nodes[0], lambda: self.groups(nodes[0]), seconds):
-			goal[group] = max(poll("node %d to be ready" % i, lambda: applied(i, group) + 1, seconds) - 1 for i in nodes)
+		def applied(i):
+			rows = self.execute(i, "SELECT g, nodedb.applied_index(g) FROM unnest('{%s}'::int[]) g" % ",".join(map(str, groups)))
+			return {int(group): int(index) for group, index in rows}
+		seen = [poll("node %d to be ready" % i, lambda: applied(i), seconds) for i in nodes]
+		goal = {group: max(indexes[group] for indexes in seen) for group in groups}
 		for i in nodes:
-			for group, index in goal.items():
-				poll("node %d at index %d of group %d" % (i, index, group),
-					 lambda: applied(i, group) >= index, seconds)
+			poll("node %d at %r" % (i, goal), lambda: all(index >= goal[group] for group, index in applied(i).items()), seconds)
 		return goal
 
 	def digest(self, i, table):

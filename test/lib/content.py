@@ -94,7 +94,7 @@ def tables(c, i):
 	"""{table: (rows, digest)} of all distributed tables."""
 	found = {}
 	with _connect(c, i) as connection:
-		for table, in connection.execute("SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'r' AND relpersistence = 'p' AND relam = " + _OURS):
+		for table, in connection.execute("SELECT c.oid::regclass FROM pg_class c WHERE (relkind = 'r' AND relam = %s OR relkind = 'm' AND relispopulated AND oid NOT IN (%s)) AND relpersistence = 'p'" % (_OURS, _LOCAL)):
 			try:
 				found[table] = connection.execute(
 					"SELECT count(*), coalesce(sum(('x' || substr(md5(t::text), 1, 15))::bit(60)::bigint), 0) FROM ONLY %s t" % table)[0]

@@ -51,6 +51,12 @@ _clear = _declare("PQclear", None, _P)
 _get_cancel = _declare("PQgetCancel", _P, _P)
 _cancel = _declare("PQcancel", _I, _P, _S, _I)
 _free_cancel = _declare("PQfreeCancel", None, _P)
+class _Notify(ctypes.Structure):
+	_fields_ = [("channel", _S), ("pid", _I), ("payload", _S), ("next", _P)]
+
+
+_notifies = _declare("PQnotifies", ctypes.POINTER(_Notify), _P)
+_freemem = _declare("PQfreemem", None, _P)
 _Notice = ctypes.CFUNCTYPE(None, _P, _S)
 _set_notice = _declare("PQsetNoticeProcessor", _P, _P, _Notice, _P)
 
@@ -120,6 +126,16 @@ class Connection:
 			sent = _send_query(self._conn, sql.encode())
 		if not sent:
 			raise Error(_text(_conn_error(self._conn)), "08006")
+
+	def notifications(self):
+		"""(channel, payload) of what came by LISTEN with the answers so far."""
+		found = []
+		while True:
+			notify = _notifies(self._conn)
+			if not notify:
+				return found
+			found.append((_text(notify.contents.channel), _text(notify.contents.payload)))
+			_freemem(ctypes.cast(notify, _P))
 
 	def prepare(self, name, sql):
 		if not _send_prepare(self._conn, name.encode(), sql.encode(), 0, None):

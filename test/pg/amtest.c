@@ -15,8 +15,10 @@
 #include "fmgr.h"
 #include "sequence/sequence.h"
 #include "session/session.h"
+#include "shmem.h"
 #include "storage/fd.h"
 #include "tableam/apply.h"
+#include "tableam/parts.h"
 #include "tableam/writeset.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -34,6 +36,7 @@ PG_FUNCTION_INFO_V1(amtest_lock);
 
 void		_PG_init(void);
 
+NodedbShared *nodedb_shared = NULL;	/* no cluster: one group */
 int			nodedb_writeset_memory = 16384;
 int			nodedb_max_transaction_size = 4096;
 int			nodedb_bulk_keys = 100000;
@@ -62,6 +65,11 @@ void ddl_build_row_applied(Relation rel)
 
 void ddl_rewrite_check(Oid relid)
 {
+}
+
+bool ddl_index_is_named(Oid index)
+{
+	return false;
 }
 
 void ddl_apply(const char *data, Size len)
@@ -149,6 +157,14 @@ static bool fetch(void *ctx, StringInfo buf)
 	return true;
 }
 
+static uint64 apply_one(Source *source)
+{
+	ApplyBody  *body = apply_begin();
+
+	apply_feed(body, fetch, source);
+	return apply_end(body);
+}
+
 /* amtest_replay(path, from): apply all bodies from this offset on; returns the offset behind. */
 Datum amtest_replay(PG_FUNCTION_ARGS)
 {
@@ -165,7 +181,7 @@ Datum amtest_replay(PG_FUNCTION_ARGS)
 	{
 		Source		source = {.file = file, .left = len};
 
-		apply_body(fetch, &source);
+		(void) apply_one(&source);
 		if (ActiveSnapshotSet())
 			elog(ERROR, "apply left a snapshot behind");
 	}
@@ -181,7 +197,7 @@ Datum amtest_apply(PG_FUNCTION_ARGS)
 	bytea	   *body = PG_GETARG_BYTEA_PP(0);
 	Source		source = {.bytes = VARDATA_ANY(body), .left = VARSIZE_ANY_EXHDR(body)};
 
-	PG_RETURN_INT64(apply_body(fetch, &source));
+	PG_RETURN_INT64(apply_one(&source));
 }
 
 /* ---- what the transaction holds ---- */
@@ -197,8 +213,10 @@ static int compare_keys(const void *a, const void *b)
 /* Keys as 'hash/mode', ascending, without repeats. */
 Datum amtest_keys(PG_FUNCTION_ARGS)
 {
-	uint32		n;
-	EntryKey   *keys = writeset_keys(&n);
+	uint32		n_parts;
+	TxnPart    *part = parts_make(&n_parts);	/* there is one */
+	EntryKey   *keys = part->keys;
+	uint32		n = part->n_keys;
 	Datum	   *texts = palloc(Max(n, 1) * sizeof(Datum));
 	int			count = 0;
 

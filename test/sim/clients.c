@@ -32,20 +32,42 @@ uint64_t clients_key_hash(NdGroupId group, uint32_t key)
 }
 
 NdBlob *clients_encode(EntryKind kind, uint16_t flags, TxnId txn, uint64_t base, EntryKey *keys, uint32_t n_keys,
-					   const uint64_t *chunks, uint32_t n_chunks, const SimPair *pairs, uint32_t n_pairs, uint32_t pad)
+					   const uint64_t *chunks, uint32_t n_chunks, const SimPair *pairs, uint32_t n_pairs, NdGroupId group, const SimReads *reads, uint32_t pad)
 {
 	NdBuf		buf;
 	NdBlob	   *blob = NULL;
+	EntryKey	read_keys[SIM_READS_MAX];
+	uint32_t	n_reads = kind == ENTRY_TXN ? reads->n : 0;
+	NdStatus	status;
 
 	nd_buf_init(&buf);
-	if (entry_encode_header(&buf, kind, flags, txn, base, keys, n_keys, chunks, n_chunks) == ND_OK)
+	for (uint32_t i = 0; i < n_reads; i++)
+		read_keys[i] = (EntryKey) {clients_key_hash(group, reads->rows[i].key), KEY_ROW_SHARE};
+	if (kind == ENTRY_TXN)
+		status = entry_encode_txn(&buf, flags, txn, base, keys, n_keys, reads->base, read_keys, n_reads, chunks, n_chunks);
+	else
+		status = entry_encode_header(&buf, kind, flags, txn, base, keys, n_keys, chunks, n_chunks);
+	if (status == ND_OK)
 	{
-		nd_buf_varint(&buf, n_pairs);
+		/* Of a RESERVE: none (it does not wait), for ever, or for some entries. All copies of a proposal are the same bytes. */
+		if (kind != ENTRY_RESERVE)
+			nd_buf_varint(&buf, n_pairs);
+		else if (txn.counter % 8 != 0)
+			nd_buf_varint(&buf, txn.counter % 3 == 0 ? 1 + txn.counter % 100 : 0);
+		if (kind == ENTRY_RESERVE && txn.counter % 8 == 0)
+			pad = 0;
 		for (uint32_t i = 0; i < n_pairs; i++)
 		{
 			nd_buf_varint(&buf, pairs[i].key);
 			nd_buf_varint(&buf, pairs[i].was);
 			nd_buf_varint(&buf, pairs[i].is);
+		}
+		if (kind != ENTRY_RESERVE)
+			nd_buf_varint(&buf, n_reads);
+		for (uint32_t i = 0; i < n_reads; i++)
+		{
+			nd_buf_varint(&buf, reads->rows[i].key);
+			nd_buf_varint(&buf, reads->rows[i].was);
 		}
 		for (uint32_t i = 0; i < pad; i++)
 			nd_buf_u8(&buf, (uint8_t) (txn.counter + i));
@@ -56,7 +78,7 @@ NdBlob *clients_encode(EntryKind kind, uint16_t flags, TxnId txn, uint64_t base,
 	return blob;
 }
 
-bool clients_decode_body(const uint8_t *body, size_t len, SimPair *pairs, uint32_t *n_pairs)
+bool clients_decode_body(const uint8_t *body, size_t len, SimPair *pairs, uint32_t *n_pairs, SimReads *reads)
 {
 	NdReader	r;
 	uint64_t	n;
@@ -74,6 +96,17 @@ bool clients_decode_body(const uint8_t *body, size_t len, SimPair *pairs, uint32
 			return false;
 	}
 	*n_pairs = (uint32_t) n;
+	n = nd_read_varint(&r);
+	if (n > SIM_READS_MAX)
+		return false;
+	for (uint64_t i = 0; i < n; i++)
+	{
+		reads->rows[i].key = (uint32_t) nd_read_varint(&r);
+		reads->rows[i].was = nd_read_varint(&r);
+		if (reads->rows[i].key >= SIM_KEYS)
+			return false;
+	}
+	reads->n = (uint32_t) n;
 	return !r.failed;
 }
 
@@ -93,6 +126,19 @@ static Client *find(Host *h, NdGroupId group, TxnId txn, EntryKind kind)
 		Client	   *c = &h->sim->clients[i];
 
 		if (c->node == h->id && c->life == h->life && c->group == group && c->state == state_of[kind] && txnid_compare(c->txn, txn) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+/* Whose transaction over several groups is it? */
+static Client *find_several(Host *h, TxnId txn)
+{
+	for (uint32_t i = 0; i < h->sim->o.clients; i++)
+	{
+		Client	   *c = &h->sim->clients[i];
+
+		if (c->n_parts > 0 && c->node == h->id && c->life == h->life && c->state == CLIENT_COMMITTING && txnid_compare(c->txn, txn) == 0)
 			return c;
 	}
 	return NULL;
@@ -138,7 +184,10 @@ static void propose(Sim *s, Client *c, ClientState state, EntryKind kind)
 	NdStatus	status;
 	uint64_t	op;
 
-	if (kind == ENTRY_TXN || kind == ENTRY_RESERVE)
+	/* A second RESERVE leaves the queue, or asks for one key more. */
+	if (kind == ENTRY_RESERVE && c->more)
+		keys[n_keys++] = c->extra[c->n_extra - 1];
+	else if (kind == ENTRY_TXN || (kind == ENTRY_RESERVE && c->reserves == 0))
 	{
 		for (uint32_t i = 0; i < c->n_pairs; i++)
 			keys[n_keys++] = (EntryKey) {clients_key_hash(c->group, c->pairs[i].key), KEY_ROW_UPDATE};
@@ -157,8 +206,8 @@ static void propose(Sim *s, Client *c, ClientState state, EntryKind kind)
 		n_pairs = c->n_pairs - c->n_chunks;
 	}
 	/* One proposal, one (id, kind, flags): another attempt to cancel is another proposal. */
-	c->flags = (uint16_t) (kind == ENTRY_CHUNK ? c->n_chunks : kind == ENTRY_CANCEL ? c->cancels++ : 0);
-	blob = clients_encode(kind, c->flags, c->txn, c->base, keys, n_keys, c->chunks, kind == ENTRY_TXN ? c->n_chunks : 0, pairs, n_pairs,
+	c->flags = (uint16_t) (kind == ENTRY_CHUNK ? c->n_chunks : kind == ENTRY_CANCEL ? c->cancels++ : kind == ENTRY_RESERVE ? ++c->reserves : 0);
+	blob = clients_encode(kind, c->flags, c->txn, c->base, keys, n_keys, c->chunks, kind == ENTRY_TXN ? c->n_chunks : 0, pairs, n_pairs, c->group, &c->reads,
 						  s->o.pad_bytes && !c->probe ? (uint32_t) nd_random_below(&s->client_rng, s->o.pad_bytes) : 0);
 	if (blob == NULL)
 	{
@@ -166,6 +215,7 @@ static void propose(Sim *s, Client *c, ClientState state, EntryKind kind)
 		return;
 	}
 	check_txn(s, c->group, c->txn, kind, c->flags, true);
+	c->more = false;
 	c->state = state;
 	c->outstanding = true;
 	c->answer_by_tick = h->ticks + ticks + ANSWER_SLACK_TICKS;
@@ -188,6 +238,154 @@ static void propose(Sim *s, Client *c, ClientState state, EntryKind kind)
 	wake(s, c, c->forget ? sim_spread(&s->client_rng, 20 * SIM_MS) : WATCH_US);
 }
 
+static uint32_t any_row(Sim *s)
+{
+	return (uint32_t) nd_random_below(&s->client_rng, s->o.hot_keys < PROBE_KEY ? s->o.hot_keys : PROBE_KEY);
+}
+
+/* Rows that it does not write, as the host's tables show them now. */
+static void read_rows(Sim *s, const Host *h, NdGroupId group, const SimPair *written, uint32_t n_written, SimReads *out)
+{
+	uint32_t	want = sim_chance(&s->client_rng, s->o.serializable) ? 1 + (uint32_t) nd_random_below(&s->client_rng, SIM_READS_MAX) : 0;
+
+	*out = (SimReads) {.base = host_watermark(h, group)};
+	while (want-- > 0)
+	{
+		uint32_t	row = any_row(s);
+		bool		known = false;
+
+		for (uint32_t i = 0; i < n_written; i++)
+			known = known || written[i].key == row;
+		for (uint32_t i = 0; i < out->n; i++)
+			known = known || out->rows[i].key == row;
+		if (!known)
+			out->rows[out->n++] = (SimPair) {.key = row, .was = h->groups[group].table[row]};
+	}
+}
+
+static void read_again(const Host *h, Client *c, bool reads_too)
+{
+	c->base = host_watermark(h, c->group);
+	for (uint32_t i = 0; i < c->n_pairs; i++)
+		c->pairs[i].was = h->groups[c->group].table[c->pairs[i].key];
+	if (!reads_too)
+		return;
+	c->reads.base = c->base;
+	for (uint32_t i = 0; i < c->reads.n; i++)
+		c->reads.rows[i].was = h->groups[c->group].table[c->reads.rows[i].key];
+}
+
+static EntryKey any_lock(Sim *s, NdGroupId group)
+{
+	uint64_t	hash = clients_key_hash(group, any_row(s));
+
+	return (EntryKey) {hash, (uint8_t) nd_random_below(&s->client_rng, KEY_ROW_NO_KEY_UPDATE + 1)};
+}
+
+/* ---- several groups ---- */
+
+static NdBlob *encode_request(Sim *s, Client *c)
+{
+	SeqPart		parts[SIM_PARTS_MAX];
+	NdBlob	   *entries[SIM_PARTS_MAX] = {NULL};
+	NdBlob	   *request = NULL;
+	NdBuf		buf;
+	bool		good = true;
+
+	nd_buf_init(&buf);
+	for (uint32_t i = 0; i < c->n_parts; i++)
+	{
+		const ClientPart *p = &c->parts[i];
+		EntryKey	keys[2];
+		uint32_t	in_chunk = p->chunk > 0;
+
+		for (uint32_t k = 0; k < p->n_pairs; k++)
+			keys[k] = (EntryKey) {clients_key_hash(p->group, p->pairs[k].key), KEY_ROW_UPDATE};
+		entries[i] = clients_encode(ENTRY_TXN, 0, c->txn, p->base, keys, p->n_pairs, &p->chunk, in_chunk, p->pairs + in_chunk, p->n_pairs - in_chunk, p->group, &p->reads,
+									s->o.pad_bytes && !c->probe ? (uint32_t) nd_random_below(&s->client_rng, s->o.pad_bytes) : 0);
+		good = good && entries[i] != NULL;
+		if (good)
+			parts[i] = (SeqPart) {p->group, entries[i]->data, entries[i]->len};
+	}
+	if (good && seq_encode_request(&buf, c->txn, (uint64_t) (c - s->clients) % 3, parts, c->n_parts) == ND_OK)
+		request = nd_blob_new(buf.data, (uint32_t) buf.len);
+	nd_buf_free(&buf);
+	for (uint32_t i = 0; i < c->n_parts; i++)
+		nd_blob_unref(entries[i]);
+	return request;
+}
+
+static void propose_several(Sim *s, Client *c)
+{
+	Host	   *h = &s->hosts[c->node];
+	uint32_t	ticks = 3 + (uint32_t) nd_random_below(&s->client_rng, 300);
+	NdBlob	   *request = encode_request(s, c);
+	NdStatus	status;
+	uint64_t	op;
+
+	if (request == NULL)
+	{
+		sim_fail(s, "workload", "a request cannot be encoded");
+		return;
+	}
+	check_txn(s, c->group, c->txn, ENTRY_MARKER, 0, true);
+	for (uint32_t i = 0; i < c->n_parts; i++)
+		check_txn(s, c->parts[i].group, c->txn, ENTRY_MARKER, 0, true);
+	c->state = CLIENT_COMMITTING;
+	c->outstanding = true;
+	c->answer_by_tick = h->ticks + ticks + ANSWER_SLACK_TICKS;
+	op = ++c->op;
+	status = node_propose_several(h->node, request, ticks);
+	nd_blob_unref(request);
+	sim_trace(s, T_PROPOSE, h->id, c->group, c->txn.counter, ENTRY_MARKER, c->n_parts, status);
+	host_kick(h);
+	if (status != ND_OK)
+	{
+		check_txn(s, c->group, c->txn, ENTRY_MARKER, 0, true)->not_sent = true;
+		if (c->op == op)
+			not_committed(s, c);
+		return;
+	}
+	if (c->op != op)
+		return;
+	c->forget = sim_chance(&s->client_rng, s->o.forget) && !c->probe;
+	wake(s, c, c->forget ? sim_spread(&s->client_rng, 20 * SIM_MS) : WATCH_US);
+}
+
+/* One row or two in two or three groups, as the host's tables show them in one moment. */
+static void begin_several(Sim *s, Client *c, Host *h)
+{
+	NdRandom   *r = &s->client_rng;
+	uint32_t	want = 2 + (uint32_t) nd_random_below(r, SIM_PARTS_MAX - 1);
+	uint32_t	groups = node_data_groups(h->node);
+	uint32_t	left = groups;
+
+	c->group = s->o.data_groups + 1;
+	c->txn = (TxnId) {h->id, h->incarnation, ++h->counter};
+	if (want > groups)
+		want = groups;
+	for (NdGroupId g = 1; g <= groups && c->n_parts < want; g++, left--)
+	{
+		ClientPart *p = &c->parts[c->n_parts];
+
+		if (nd_random_below(r, left) >= want - c->n_parts)
+			continue;
+		*p = (ClientPart) {.group = g, .base = host_watermark(h, g)};
+		c->n_parts++;
+		for (uint32_t n = 1 + (uint32_t) nd_random_below(r, 2); p->n_pairs < n;)
+		{
+			uint32_t	key = c->probe ? PROBE_KEY : any_row(s);
+
+			if (p->n_pairs > 0 && (c->probe || p->pairs[0].key == key))
+				break;
+			p->pairs[p->n_pairs++] = (SimPair) {key, h->groups[g].table[key], ++s->value};
+		}
+		if (!c->probe)
+			read_rows(s, h, g, p->pairs, p->n_pairs, &p->reads);
+	}
+	propose_several(s, c);
+}
+
 /* ---- choosing ---- */
 
 static Host *choose_host(Sim *s)
@@ -206,12 +404,12 @@ static Host *choose_probe(Sim *s, NdGroupId *group)
 {
 	const RaftConfiguration *members = &s->ledgers[0].configuration;
 
-	for (*group = 1; *group <= s->o.data_groups; ++*group)
+	for (*group = 1; *group < sim_places(s); ++*group)
 		for (uint32_t i = 0; i < members->n; i++)
 		{
 			Host	   *h = &s->hosts[members->members[i].node];
 
-			if (h->up && !(s->probed[*group] & 1u << h->id))
+			if (h->up && host_raft(h, *group) != NULL && !(s->probed[*group] & 1u << h->id) && (!sim_sequencer(s, *group) || node_data_groups(h->node) > 1))
 				return h;
 		}
 	return NULL;
@@ -223,8 +421,9 @@ static void begin(Client *c, Host *h, NdGroupId group)
 	c->life = h->life;
 	c->group = group;
 	c->base = host_watermark(h, group);
-	c->n_chunks = c->chunks_left = c->n_extra = c->n_pairs = c->cancels = 0;
-	c->give_up = c->forget = c->reserved = false;
+	c->n_chunks = c->chunks_left = c->n_extra = c->n_pairs = c->cancels = c->reserves = c->n_parts = 0;
+	c->give_up = c->forget = c->reserved = c->more = false;
+	c->reads = (SimReads) {0};
 }
 
 static void begin_read(Sim *s, Client *c, Host *h)
@@ -263,7 +462,6 @@ static void begin_proposals(Sim *s, Client *c);
 static void begin_transaction(Sim *s, Client *c, Host *h)
 {
 	NdRandom   *r = &s->client_rng;
-	uint32_t	hot = s->o.hot_keys < PROBE_KEY ? s->o.hot_keys : PROBE_KEY;
 	uint32_t	rows = 1 + (uint32_t) nd_random_below(r, 3);
 
 	c->txn = (TxnId) {h->id, h->incarnation, ++h->counter};
@@ -274,10 +472,10 @@ static void begin_transaction(Sim *s, Client *c, Host *h)
 		return;
 	}
 	for (uint32_t i = 0; i < rows; i++)
-		add_pair(s, c, h, (uint32_t) nd_random_below(r, hot));
+		add_pair(s, c, h, any_row(s));
+	read_rows(s, h, c->group, c->pairs, c->n_pairs, &c->reads);
 	while (c->n_extra < 2 && nd_random_below(r, 3) == 0)
-		c->extra[c->n_extra++] = (EntryKey) {clients_key_hash(c->group, (uint32_t) nd_random_below(r, hot)),
-											 (uint8_t) nd_random_below(r, KEY_ROW_NO_KEY_UPDATE + 1)};
+		c->extra[c->n_extra++] = any_lock(s, c->group);
 	if (sim_chance(r, s->o.chunks))
 		c->chunks_left = 1 + (uint32_t) nd_random_below(r, c->n_pairs > 1 ? 2 : 1);
 	c->give_up = nd_random_below(r, 12) == 0;
@@ -314,7 +512,7 @@ static void start(Sim *s, Client *c)
 	else
 	{
 		h = choose_host(s);
-		group = 1 + (NdGroupId) nd_random_below(&s->client_rng, s->o.data_groups);
+		group = h == NULL ? 0 : 1 + (NdGroupId) nd_random_below(&s->client_rng, node_data_groups(h->node));
 	}
 	if (h == NULL)
 	{
@@ -326,6 +524,8 @@ static void start(Sim *s, Client *c)
 	begin(c, h, group);
 	if (!c->probe && nd_random_below(&s->client_rng, 5) == 0)
 		begin_read(s, c, h);
+	else if (c->probe ? sim_sequencer(s, group) : s->o.sequencer && sim_chance(&s->client_rng, s->o.several) && node_data_groups(h->node) > 1)
+		begin_several(s, c, h);
 	else
 		begin_transaction(s, c, h);
 }
@@ -334,13 +534,16 @@ static void start(Sim *s, Client *c)
 static void go_on(Sim *s, Client *c)
 {
 	/* After a reservation the statement runs again and sees the rows as they are now; no one else can change them any more. */
-	if (c->state == CLIENT_RESERVING)
+	if (c->state == CLIENT_RESERVING || c->state == CLIENT_TURN)
 	{
-		Host	   *h = &s->hosts[c->node];
-
-		c->base = host_watermark(h, c->group);
-		for (uint32_t i = 0; i < c->n_pairs; i++)
-			c->pairs[i].was = h->groups[c->group].table[c->pairs[i].key];
+		read_again(&s->hosts[c->node], c, true);
+		if (c->n_extra < 3 && nd_random_below(&s->client_rng, 6) == 0)
+		{
+			c->extra[c->n_extra++] = any_lock(s, c->group);
+			c->more = true;
+			propose(s, c, CLIENT_RESERVING, ENTRY_RESERVE);
+			return;
+		}
 	}
 	if (c->give_up)
 		propose(s, c, CLIENT_CANCELLING, ENTRY_CANCEL);
@@ -373,12 +576,44 @@ static void forget(Sim *s, Client *c)
 	Host	   *h = &s->hosts[c->node];
 	EntryKind	kind = kind_of[c->state];
 
+	if (c->n_parts > 0)
+		kind = ENTRY_MARKER;
 	sim_trace(s, T_FORGET, h->id, c->group, c->txn.counter, kind, 0, 0);
-	node_forget(h->node, c->group, c->txn, kind);
+	node_forget(h->node, sim_id(s, c->group), c->txn, kind);
 	host_kick(h);
 	c->outstanding = false;
 	c->forget = false;
 	not_committed(s, c);
+}
+
+/*
+ * Some lose patience while there are faults: by a CANCEL, or they leave the queue and try without. Behind that everybody's turn comes, unless nobody ends what a life that is
+ * over has left (orphan.c), or a snapshot has passed the turn and its end by age: a session stops to wait by itself (queue_timed_out()).
+ */
+static void queued(Sim *s, Client *c)
+{
+	check_turn(&s->hosts[c->node], c->group, c->txn, c->read_index, false);
+	if ((s->phase == PHASE_HEAL && s->o.node.orphan_ticks > 0 && !check_turn_over(s, c->group, c->txn)) || nd_random_below(&s->client_rng, 4) > 0)
+		wake(s, c, WATCH_US);
+	else if (nd_random_below(&s->client_rng, 2) > 0)
+		propose(s, c, CLIENT_CANCELLING, ENTRY_CANCEL);
+	else
+		propose(s, c, CLIENT_RESERVING, ENTRY_RESERVE);
+}
+
+void clients_granted(Host *h, NdGroupId group, uint64_t index, TxnId txn)
+{
+	for (uint32_t i = 0; i < h->sim->o.clients; i++)
+	{
+		Client	   *c = &h->sim->clients[i];
+
+		if (c->state != CLIENT_QUEUED || c->node != h->id || c->life != h->life || c->group != group || txnid_compare(c->txn, txn) != 0)
+			continue;
+		c->state = CLIENT_TURN;
+		c->read_index = index;
+		c->op++;
+		wake(h->sim, c, host_watermark(h, group) >= index ? 0 : WATCH_US);
+	}
 }
 
 void client_event(Sim *s, uint32_t i, uint64_t op)
@@ -390,9 +625,18 @@ void client_event(Sim *s, uint32_t i, uint64_t op)
 	if (c->state == CLIENT_IDLE)
 		start(s, c);
 	else if (c->state == CLIENT_LINGERING && s->hosts[c->node].paused_until <= s->now)
+	{
+		/* What it writes it reads last, as by a row's lock: its snapshot is older. */
+		if (c->reads.n > 0)
+			read_again(&s->hosts[c->node], c, false);
 		begin_proposals(s, c);
+	}
 	else if (c->state == CLIENT_MUST_CANCEL && s->hosts[c->node].paused_until <= s->now)
 		propose(s, c, CLIENT_CANCELLING, ENTRY_CANCEL);
+	else if (c->state == CLIENT_QUEUED && s->hosts[c->node].paused_until <= s->now)
+		queued(s, c);
+	else if (c->state == CLIENT_TURN && s->hosts[c->node].paused_until <= s->now && host_watermark(&s->hosts[c->node], c->group) >= c->read_index)
+		go_on(s, c);
 	else if (c->outstanding && c->forget && s->hosts[c->node].paused_until <= s->now)
 		forget(s, c);
 	else
@@ -409,11 +653,53 @@ void clients_node_gone(Sim *s, NdNodeId node)
 			finish(s, &s->clients[i]);
 }
 
+/* The first outcome that counts is the answer. One that commits is acknowledged when it is applied. */
+static void outcome_delivered(Host *h, const NodeDelivery *d)
+{
+	Sim		   *s = h->sim;
+	Client	   *c = find_several(h, d->header.txn);
+	TxnRecord  *t;
+
+	if (c == NULL || !c->outstanding || d->verdict.kind == VERDICT_REPEATED)
+		return;
+	c->outstanding = c->forget = false;
+	if (d->verdict.kind == VERDICT_COMMIT)
+		return;
+	t = check_txn(s, c->group, c->txn, ENTRY_MARKER, 0, true);
+	t->told_abort = true;
+	if (t->commit_index)
+		sim_fail(s, "answer", "node %u: request %" PRIu64 " is answered by an abort, and commits by decision %" PRIu64, h->id, c->txn.counter, t->commit_index);
+	finish(s, c);
+}
+
+void clients_committed(Host *h, const Ticket *t)
+{
+	Sim		   *s = h->sim;
+	const Order *o = &s->orders[t->position];
+	Client	   *c = find_several(h, t->txn);
+
+	if (c == NULL || c->outstanding)
+		return;
+	for (uint32_t i = 0; i < o->n_groups; i++)
+	{
+		sim_trace(s, T_ACK, h->id, o->groups[i], t->txn.counter, o->outcomes[i], 0, 0);
+		check_acked(h, o->groups[i], o->outcomes[i]);
+	}
+	if (c->probe)
+		s->probed[c->group] |= 1u << h->id;
+	finish(s, c);
+}
+
 void clients_delivered(Host *h, const NodeDelivery *d)
 {
 	Sim		   *s = h->sim;
-	Client	   *c = find(h, d->group, d->header.txn, d->header.kind);
+	Client	   *c;
 
+	if (d->header.kind == ENTRY_OUTCOME)
+		outcome_delivered(h, d);
+	if (d->header.kind >= ENTRY_MARKER)
+		return;
+	c = find(h, d->group, d->header.txn, d->header.kind);
 	if (c == NULL || !c->outstanding || c->flags != d->header.flags)
 		return;
 	if (d->verdict.kind == VERDICT_DUPLICATE)
@@ -427,9 +713,18 @@ void clients_delivered(Host *h, const NodeDelivery *d)
 	switch (d->header.kind)
 	{
 		case ENTRY_RESERVE:
-			c->reserved = d->verdict.kind == VERDICT_COMMIT;
-			if (!c->reserved)
+			if (d->verdict.kind == VERDICT_QUEUED)
+			{
+				c->state = CLIENT_QUEUED;
+				c->read_index = d->index;
+				c->op++;
+				wake(s, c, sim_spread(&s->client_rng, WATCH_US));
+			}
+			else if (d->verdict.kind != VERDICT_COMMIT && c->reserved)
+				not_committed(s, c);	/* refused, but its turn may have come meanwhile, or it still stands in the queue */
+			else if (d->verdict.kind != VERDICT_COMMIT)
 				finish(s, c);
+			c->reserved = c->reserved || d->verdict.kind == VERDICT_COMMIT || d->verdict.kind == VERDICT_QUEUED;
 			break;
 		case ENTRY_CHUNK:
 			c->chunks[c->n_chunks++] = d->index;
@@ -467,8 +762,10 @@ void clients_applied(Host *h, NdGroupId group, uint64_t index, bool local)
 			s->reads++;
 			finish(s, c);
 		}
+		else if (c->state == CLIENT_TURN && c->node == h->id && c->life == h->life && c->group == group && index >= c->read_index)
+			go_on(s, c);
 	}
-	if (!local || !e->has_header)
+	if (!local || !e->has_header || e->entry_kind >= ENTRY_MARKER)
 		return;
 
 	Client	   *c = find(h, group, e->txn, e->entry_kind);
@@ -490,7 +787,7 @@ void clients_applied(Host *h, NdGroupId group, uint64_t index, bool local)
 void clients_failed(Host *h, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason)
 {
 	Sim		   *s = h->sim;
-	Client	   *c = find(h, group, txn, kind);
+	Client	   *c = kind == ENTRY_MARKER ? find_several(h, txn) : find(h, group, txn, kind);
 
 	if (c == NULL || !c->outstanding)
 	{
@@ -508,8 +805,14 @@ void clients_failed(Host *h, NdGroupId group, TxnId txn, EntryKind kind, NodeOut
 	}
 	c->outstanding = false;
 	/* Now and then somebody wants to know for sure: a tombstone in the log settles it. */
-	if (outcome == NODE_UNKNOWN && kind == ENTRY_TXN && !c->probe && nd_random_below(&s->client_rng, 2))
+	if (outcome == NODE_UNKNOWN && (kind == ENTRY_TXN || kind == ENTRY_MARKER) && !c->probe && nd_random_below(&s->client_rng, 2))
 		c->reserved = true;
+	if (kind == ENTRY_MARKER)
+	{
+		c->group = c->parts[0].group;
+		c->base = c->parts[0].base;
+		c->n_parts = 0;
+	}
 	not_committed(s, c);
 }
 
@@ -573,7 +876,13 @@ bool clients_settled(const Sim *s, char *why, size_t why_len)
 	for (uint32_t i = 0; i < s->o.clients; i++)
 		if (s->clients[i].state != CLIENT_IDLE)
 		{
-			snprintf(why, why_len, "client %u at node %u still waits (state %d)", i, s->clients[i].node, s->clients[i].state);
+			const Client *c = &s->clients[i];
+			const Ledger *l = &s->ledgers[c->group];
+			uint32_t	n = (uint32_t) snprintf(why, why_len, "client %u at node %u still waits (state %d)", i, c->node, c->state);
+
+			for (uint32_t j = 0; c->state == CLIENT_QUEUED && j < l->n_reservations && n < why_len; j++)
+				n += (uint32_t) snprintf(why + n, why_len - n, "%s %u.%u.%" PRIu64 " at %" PRIu64, j > 0 ? "," : "; owners are", l->reservations[j].txn.node,
+										 l->reservations[j].txn.incarnation, l->reservations[j].txn.counter, l->reservations[j].index);
 			return false;
 		}
 	return true;

@@ -30,6 +30,7 @@ typedef enum Fault
 	FAULT_FULL,
 	FAULT_READ,
 	FAULT_CLOCK,
+	FAULT_GROW,
 	FAULT_KINDS
 } Fault;
 
@@ -49,6 +50,7 @@ static uint64_t mean_of(const Sim *s, Fault f)
 		[FAULT_FULL] = s->o.full_every,
 		[FAULT_READ] = s->o.read_error_every,
 		[FAULT_CLOCK] = s->o.clock_every,
+		[FAULT_GROW] = s->o.grow_every,
 	};
 
 	return every[f];
@@ -80,11 +82,11 @@ static Host *any_up(Sim *s)
 /* Often the victim is a leader: that is where it hurts. */
 static Host *victim(Sim *s)
 {
-	NdGroupId	group = (NdGroupId) below(s, s->o.data_groups + 1);
+	NdGroupId	group = (NdGroupId) below(s, sim_places(s));
 
 	if (below(s, 2))
 		for (NdNodeId id = 1; id < s->next_id; id++)
-			if (s->hosts[id].up && raft_is_leader(node_raft(s->hosts[id].node, group)))
+			if (s->hosts[id].up && host_leads(&s->hosts[id], group))
 				return &s->hosts[id];
 	return any_up(s);
 }
@@ -105,10 +107,12 @@ bool faults_stable(const Sim *s)
 	for (NdNodeId id = 1; id < s->next_id; id++)
 		if (is_member(goal, id) == s->hosts[id].leaving)
 			return false;
-	for (uint32_t g = 0; g <= s->o.data_groups; g++)
+	for (uint32_t g = 0; g < sim_places(s); g++)
 	{
 		const RaftConfiguration *c = &s->ledgers[g].configuration;
 
+		if (!sim_made(s, g))
+			continue;
 		if (c->n != goal->n)
 			return false;
 		for (uint32_t i = 0; i < c->n; i++)
@@ -215,8 +219,27 @@ static void ask(Sim *s, Host *leader, NdNodeId id)
 	}
 }
 
+bool faults_grown(const Sim *s)
+{
+	/* whoever is lost for good and still a member cannot say that it has room */
+	return s->wanted_groups <= s->reached_groups || dead_members(s) > 0;
+}
+
+/* Likewise, of any node. */
+static void ask_for_groups(Sim *s)
+{
+	NodeGrowth	growth = {.n_data_groups = s->wanted_groups};
+	Host	   *h;
+
+	if (s->wanted_groups <= s->reached_groups || (h = any_up(s)) == NULL || h->paused_until > s->now)
+		return;
+	sim_trace(s, T_GROW, h->id, s->wanted_groups, node_add_groups(h->node, &growth), growth.sent, 0, 0);
+	host_kick(h);
+}
+
 void membership_event(Sim *s)
 {
+	ask_for_groups(s);
 	for (NdNodeId at = 1; at < s->next_id; at++)
 	{
 		Host	   *leader = &s->hosts[at];
@@ -267,13 +290,13 @@ static bool votes_in(const RaftConfiguration *c, NdNodeId node)
 /* The worst moment: those who come and those who go lose sight of each other while only the leader knows of the change. */
 void faults_configuration(Sim *s, Host *leader, NdGroupId group)
 {
-	const RaftConfiguration *c = raft_configuration(node_raft(leader->node, group));
+	const RaftConfiguration *c = raft_configuration(host_raft(leader, group));
 	const RaftConfiguration *old = &s->ledgers[group].configuration;
 	bool		side[SIM_NODES_MAX] = {false};
 	bool		noticed;
 	uint64_t	until;
 
-	if (!s->o.churn || !(s->phase == PHASE_CHAOS || (s->phase == PHASE_FOUND && s->o.faults_from_start)) || below(s, 1 + (s->o.data_groups + 1) / 2))
+	if (!s->o.churn || !(s->phase == PHASE_CHAOS || (s->phase == PHASE_FOUND && s->o.faults_from_start)) || below(s, 1 + sim_places(s) / 2))
 		return;
 	noticed = below(s, 2);
 	until = s->now + sim_spread(&s->fault_rng, 500 * SIM_MS);
@@ -331,7 +354,7 @@ static void stop_clock(Sim *s, Host *h)
 
 static void transfer(Sim *s)
 {
-	NdGroupId	group = (NdGroupId) below(s, s->o.data_groups + 1);
+	NdGroupId	group = (NdGroupId) below(s, sim_places(s));
 	const RaftConfiguration *c = &s->ledgers[group].configuration;
 	NdNodeId	to;
 
@@ -342,9 +365,9 @@ static void transfer(Sim *s)
 	{
 		Host	   *h = &s->hosts[id];
 
-		if (!h->up || h->paused_until > s->now || !raft_is_leader(node_raft(h->node, group)))
+		if (!h->up || h->paused_until > s->now || !host_leads(h, group))
 			continue;
-		sim_trace(s, T_TRANSFER, id, group, to, node_transfer(h->node, group, to), 0, 0);
+		sim_trace(s, T_TRANSFER, id, group, to, node_transfer(h->node, sim_id(s, group), to), 0, 0);
 		host_kick(h);
 	}
 }
@@ -353,11 +376,20 @@ static void transfer(Sim *s)
 bool faults_unseen(Sim *s, const LateProposal *late)
 {
 	EntryHeader e;
+	SeqEntry	request;
 	TxnRecord  *t;
 
-	if (late->entry == NULL || entry_decode(late->entry->data, late->entry->len, &e) != ND_OK)
+	if (late->entry == NULL)
 		return false;
-	t = check_txn(s, late->group, e.txn, e.kind, e.flags, false);
+	if (late->group == ND_GROUP_SEQUENCER)
+	{
+		if (seq_decode(late->entry->data, late->entry->len, &request) != ND_OK || request.kind != SEQ_REQUEST)
+			return false;
+		e = (EntryHeader) {.kind = ENTRY_MARKER, .txn = request.txn};
+	}
+	else if (entry_decode(late->entry->data, late->entry->len, &e) != ND_OK)
+		return false;
+	t = check_txn(s, sim_place(s, late->group), e.txn, e.kind, e.flags, false);
 	return t != NULL && t->seen_index == 0;
 }
 
@@ -379,7 +411,7 @@ static void late_proposal(Sim *s)
 	nd_buf_init(&frame);
 	wire_put_proposal(&frame, &(WireProposal) {late->group, UINT64_MAX, late->entry->data, late->entry->len});
 	for (NdNodeId id = 1; id < s->next_id; id++)
-		if (id != late->from && s->hosts[id].up && raft_is_leader(node_raft(s->hosts[id].node, late->group)) &&
+		if (id != late->from && s->hosts[id].up && host_leads(&s->hosts[id], sim_place(s, late->group)) &&
 			net_inject(s, late->from, id, frame.data, frame.len))
 			sim_trace(s, T_LATE, 0, late->from, id, late->group, nd_checksum(late->entry->data, late->entry->len, 0), 0);
 	nd_buf_free(&frame);
@@ -409,6 +441,11 @@ void fault_event(Sim *s, uint64_t which)
 		partition(s);
 	else if (which == FAULT_MEMBERSHIP)
 		begin_membership_change(s);
+	else if (which == FAULT_GROW)
+	{
+		if (s->wanted_groups < s->o.data_groups)
+			s->wanted_groups += 1 + (uint32_t) below(s, s->o.data_groups - s->wanted_groups);
+	}
 	else if (which == FAULT_LATE)
 		late_proposal(s);
 	else if (which == FAULT_TRANSFER)

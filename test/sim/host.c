@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define WORK_ROUNDS_MAX 20000
+#define LINGER_US 1000
 
 void host_kick(Host *h)
 {
@@ -27,6 +28,28 @@ void host_kick(Host *h)
 uint64_t host_watermark(const Host *h, NdGroupId group)
 {
 	return h->groups[group].applied;
+}
+
+const Raft *host_raft(const Host *h, uint32_t place)
+{
+	return node_raft(h->node, sim_id(h->sim, place));
+}
+
+bool host_leads(const Host *h, uint32_t place)
+{
+	return host_raft(h, place) != NULL && raft_is_leader(host_raft(h, place));
+}
+
+/* The driver has its groups in the order of their ids: the sequencer's is the last. */
+NodeGroupStatus host_status(const Host *h, uint32_t place)
+{
+	NodeGroupStatus status;
+
+	if (sim_sequencer(h->sim, place))
+		place = node_group_count(h->node) - 1;
+	if (node_group_status(h->node, place, &status) != ND_OK || (status.group == ND_GROUP_SEQUENCER && place <= node_data_groups(h->node)))
+		memset(&status, 0, sizeof status);
+	return status;
 }
 
 /* ---- tables ---- */
@@ -66,8 +89,14 @@ static void apply_entry(Host *h, NdGroupId group, uint64_t index, uint64_t *tabl
 	Ledger	   *l = &h->sim->ledgers[group];
 	LedgerEntry *e = &l->entries[index - 1];
 
-	if (!e->has_header || e->entry_kind != ENTRY_TXN || e->verdict.kind != VERDICT_COMMIT)
+	if (!e->has_header || (e->entry_kind != ENTRY_TXN && e->entry_kind != ENTRY_OUTCOME) || e->verdict.kind != VERDICT_COMMIT)
 		return;
+	if (e->entry_kind == ENTRY_OUTCOME)
+	{
+		if (running)
+			check_chunk_readable(h, group, index, e->verdict.by_index);
+		e = &l->entries[e->verdict.by_index - 1];
+	}
 	for (uint32_t i = 0; i < e->n_chunks; i++)
 	{
 		LedgerEntry *c = &l->entries[e->chunks[i] - 1];
@@ -95,10 +124,20 @@ static void apply_some(Host *h)
 	{
 		Ticket		t = h->tickets[h->applied_tickets++];
 
-		sim_trace(h->sim, T_APPLY, h->id, t.group, t.index, 0, 0, 0);
-		apply_entry(h, t.group, t.index, h->groups[t.group].table, true);
-		h->groups[t.group].applied = t.index;
-		clients_applied(h, t.group, t.index, t.local);
+		for (uint32_t i = 0; i < t.n; i++)
+		{
+			TicketPart	p = t.parts[i];
+
+			sim_trace(h->sim, T_APPLY, h->id, p.group, p.index, 0, 0, 0);
+			apply_entry(h, p.group, p.index, h->groups[p.group].table, true);
+			h->groups[p.group].applied = p.index;
+		}
+		if (t.position > 0)
+			check_parts(h, &t);
+		for (uint32_t i = 0; i < t.n; i++)
+			clients_applied(h, t.parts[i].group, t.parts[i].index, t.local && t.position == 0);
+		if (t.local && t.position > 0)
+			clients_committed(h, &t);
 	}
 	schedule_apply(h);
 	host_kick(h);
@@ -108,7 +147,7 @@ static void tables_durable(Host *h)
 {
 	uint64_t	keep;
 
-	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
+	for (uint32_t g = 0; g < sim_places(h->sim); g++)
 	{
 		HostGroup  *hg = &h->groups[g];
 
@@ -118,6 +157,8 @@ static void tables_durable(Host *h)
 		memcpy(hg->durable_table, hg->table, sizeof hg->table);
 		sim_trace(h->sim, T_DURABLE, h->id, g, hg->durable, 0, 0, 0);
 	}
+	if (h->torn)
+		h->torn = !check_whole(h);
 	/* Repeating the same index must be harmless. A member that joins needs the log from its beginning when it can have no snapshot. */
 	keep = h->sim->o.truncate && (h->sim->founded || h->sim->o.snapshots) ? h->sim->o.keep_bytes : UINT64_MAX / 2;
 	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
@@ -143,21 +184,39 @@ void host_replace_table(Host *h, NdGroupId group, uint64_t index, const uint64_t
 	Ticket	   *passed = sim_grow(NULL, &cap, h->n_tickets + 1, sizeof *passed);
 	uint32_t	applied = h->applied_tickets;
 
+	/* Of a transaction over several groups the parts of the others stay. */
 	for (uint32_t i = 0; i < h->n_tickets; i++)
-		if (h->tickets[i].group != group)
-			h->tickets[kept++] = h->tickets[i];
+	{
+		Ticket		t = h->tickets[i];
+		uint32_t	left = 0;
+
+		for (uint32_t p = 0; p < t.n; p++)
+			if (t.parts[p].group != group)
+				t.parts[left++] = t.parts[p];
+		if (left > 0)
+		{
+			t.n = left;
+			h->tickets[kept++] = t;
+		}
 		else if (i < applied)
 			h->applied_tickets--;
 		else
-			passed[n_passed++] = h->tickets[i];
+			passed[n_passed++] = t;
+	}
 	h->n_tickets = kept;
 	memcpy(hg->table, table, sizeof hg->table);
 	memcpy(hg->durable_table, table, sizeof hg->table);
 	hg->applied = hg->durable = hg->applied_at_start = index;
 	hg->delivered = 0;
 	h->refused_index[group] = 0;
+	h->torn = true;
+	h->torn = !check_whole(h);
 	for (uint32_t i = 0; i < n_passed; i++)
-		clients_applied(h, group, passed[i].index, passed[i].local);
+	{
+		clients_applied(h, group, passed[i].parts[0].index, passed[i].local && passed[i].position == 0);
+		if (passed[i].local && passed[i].position > 0)
+			clients_committed(h, &passed[i]);
+	}
 	clients_applied(h, group, index, false);
 	free(passed);
 }
@@ -172,10 +231,17 @@ static void tables_crash(Host *h)
 	{
 		Ticket	   *t = &h->tickets[i];
 
-		apply_entry(h, t->group, t->index, h->groups[t->group].durable_table, false);
-		h->groups[t->group].durable = t->index;
+		for (uint32_t p = 0; p < t->n; p++)
+		{
+			HostGroup  *hg = &h->groups[t->parts[p].group];
+
+			apply_entry(h, t->parts[p].group, t->parts[p].index, hg->durable_table, false);
+			hg->durable = t->parts[p].index;
+		}
 	}
-	for (uint32_t g = 0; g <= h->sim->o.data_groups; g++)
+	/* What was torn may be whole by what the crash has kept. */
+	h->torn = !check_whole(h);
+	for (uint32_t g = 0; g < sim_places(h->sim); g++)
 	{
 		HostGroup  *hg = &h->groups[g];
 
@@ -191,21 +257,97 @@ static void tables_crash(Host *h)
 
 /* ---- the driver's callbacks ---- */
 
-static NdStatus on_deliver(void *ctx, const NodeDelivery *d)
+/* The delivery that another group's OUTCOME would be, had it come alone. *raw is held for it. */
+static bool part_delivery(Host *h, const NodePart *p, NodeDelivery *out, RaftEntry *raw)
+{
+	uint32_t	n = 0;
+	NdStatus	status;
+
+	memvfs_look(h->disk, true);
+	status = store_entries(h->store, p->group, p->index, p->index + 1, UINT32_MAX, raw, 1, &n);
+	memvfs_look(h->disk, false);
+	*out = (NodeDelivery) {.group = p->group, .index = p->index, .has_header = true};
+	if (status == ND_OK && n == 1 && raw->payload != NULL && raw->kind == RAFT_ENTRY_DATA &&
+		entry_decode(raw->payload->data, raw->payload->len, &out->header) == ND_OK && out->header.kind == ENTRY_OUTCOME &&
+		store_position(h->store, p->group, p->index, &out->position) == ND_OK)
+	{
+		out->term = raw->term;
+		out->kind = raw->kind;
+		out->verdict = (Verdict) {.kind = VERDICT_COMMIT, .by_index = p->marker, .by_txn = out->header.txn};
+		out->local = out->header.txn.node == h->id && out->header.txn.incarnation == h->incarnation;
+		return true;
+	}
+	if (n == 1)
+		nd_blob_unref(raw->payload);
+	sim_fail(h->sim, "delivery", "node %u group %u entry %" PRIu64 " is no outcome that can be delivered with another: %s",
+			 h->id, p->group, p->index, nd_status_text(status));
+	return false;
+}
+
+static void take_one(Host *h, const NodeDelivery *d)
+{
+	Sim		   *s = h->sim;
+
+	bool		skipped = sim_sequencer(s, d->group) && d->index == host_status(h, d->group).applied_start + 1;	/* a snapshot, of which the host hears nothing */
+
+	if (h->refused_index[d->group] && h->refused_index[d->group] != d->index && !skipped)
+		sim_fail(s, "delivery", "node %u group %u was busy at entry %" PRIu64 " and is offered entry %" PRIu64 " next",
+				 h->id, d->group, h->refused_index[d->group], d->index);
+	h->refused_index[d->group] = 0;
+	sim_trace(s, T_DELIVER, h->id, d->group, d->index, d->term, d->verdict.kind, d->replayed);
+	if (!s->failed)
+		check_delivery(h, d);
+	h->groups[d->group].delivered = d->index;
+}
+
+/* All that is delivered by one call becomes one ticket. */
+static void take_parts(Host *h, const NodeDelivery *d, Ticket *t)
+{
+	bool		mine = false;
+
+	t->txn = d->header.txn;
+	t->position = d->header.position;
+	for (uint32_t i = 0; i < d->n_parts && !h->sim->failed; i++)
+	{
+		const NodePart *p = &d->parts[i];
+		NodeDelivery other;
+		RaftEntry	raw;
+
+		if (p->group == ND_GROUP_META || p->group > h->sim->o.data_groups || t->n == SIM_PARTS_MAX)
+		{
+			sim_fail(h->sim, "delivery", "node %u delivers entry %" PRIu64 " of group %u as a part", h->id, p->index, p->group);
+			return;
+		}
+		if (p->group == d->group)
+		{
+			mine = p->index == d->index && p->marker == d->verdict.by_index;
+			take_one(h, d);
+		}
+		else if (part_delivery(h, p, &other, &raw))
+		{
+			take_one(h, &other);
+			nd_blob_unref(raw.payload);
+		}
+		t->parts[t->n++] = (TicketPart) {p->group, p->index};
+	}
+	if (!mine)
+		sim_fail(h->sim, "delivery", "node %u group %u entry %" PRIu64 " is not among its own parts", h->id, d->group, d->index);
+}
+
+static NdStatus on_deliver(void *ctx, const NodeDelivery *given)
 {
 	Host	   *h = ctx;
 	Sim		   *s = h->sim;
-	HostGroup  *hg;
+	NodeDelivery placed = *given;
+	NodeDelivery *d = &placed;
+	Ticket		t = {.local = d->local};
 
-	if (d->group > s->o.data_groups)
+	d->group = sim_place(s, given->group);
+	if (d->group >= sim_places(s))
 	{
 		sim_fail(s, "delivery", "node %u delivers entry %" PRIu64 " of group %u", h->id, d->index, d->group);
 		return ND_OK;
 	}
-	hg = &h->groups[d->group];
-	if (h->refused_index[d->group] && h->refused_index[d->group] != d->index)
-		sim_fail(s, "delivery", "node %u group %u was busy at entry %" PRIu64 " and is offered entry %" PRIu64 " next",
-				 h->id, d->group, h->refused_index[d->group], d->index);
 	if (h->n_tickets - h->applied_tickets >= s->o.apply_queue || sim_chance(&s->rng, s->o.busy))
 	{
 		h->refused_index[d->group] = d->index;
@@ -215,16 +357,21 @@ static NdStatus on_deliver(void *ctx, const NodeDelivery *d)
 			sim_post(s, sim_spread(&s->rng, 500), EV_APPLY, h->id, 0, 0);	/* room again, soon */
 		return ND_BUSY;
 	}
-	h->refused_index[d->group] = 0;
-	sim_trace(s, T_DELIVER, h->id, d->group, d->index, d->term, d->verdict.kind, d->replayed);
-	check_delivery(h, d);
-	hg->delivered = d->index;
+	if (d->n_parts > 0)
+		take_parts(h, d, &t);
+	else
+	{
+		if (!d->replayed && d->has_header && d->header.kind == ENTRY_OUTCOME && d->verdict.kind == VERDICT_COMMIT)
+			sim_fail(s, "delivery", "node %u group %u entry %" PRIu64 ": an outcome that commits, without parts", h->id, d->group, d->index);
+		take_one(h, d);
+		t.parts[t.n++] = (TicketPart) {d->group, d->index};
+	}
 	if (s->failed)
 		return ND_OK;
 	if (!d->replayed)
 	{
 		h->tickets = sim_grow(h->tickets, &h->cap_tickets, h->n_tickets + 1, sizeof *h->tickets);
-		h->tickets[h->n_tickets++] = (Ticket) {d->group, d->index, d->local};
+		h->tickets[h->n_tickets++] = t;
 		schedule_apply(h);
 	}
 	if (d->local)
@@ -232,10 +379,19 @@ static NdStatus on_deliver(void *ctx, const NodeDelivery *d)
 	return ND_OK;
 }
 
+static void on_granted(void *ctx, NdGroupId group, uint64_t index, TxnId txn)
+{
+	Host	   *h = ctx;
+
+	check_turn(h, group, txn, 0, true);
+	clients_granted(h, group, index, txn);
+}
+
 static void on_proposal_failed(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason)
 {
 	Host	   *h = ctx;
 
+	group = sim_place(h->sim, group);
 	sim_trace(h->sim, T_PROPOSE_FAILED, h->id, group, txn.counter, kind, outcome, reason);
 	clients_failed(h, group, txn, kind, outcome, reason);
 }
@@ -346,9 +502,12 @@ static bool found_groups(Host *h)
 		return true;
 	member_of(h, &self);
 	if (h->founder)
-		status = node_bootstrap(h->store, &self, s->o.data_groups);
+		status = node_bootstrap(h->store, &self, s->o.founded_groups);
 	else
-		status = node_bootstrap_joining(h->store, s->o.data_groups);
+		status = node_bootstrap_joining(h->store, s->o.founded_groups + (s->reached_groups > s->o.founded_groups ?
+																		 (uint32_t) nd_random_below(&s->rng, s->reached_groups - s->o.founded_groups + 1) : 0));
+	if (status == ND_OK && s->o.sequencer)
+		status = node_bootstrap_sequencer(h->store, h->founder ? &self : NULL);
 	if (status != ND_OK && !disks_explain(h, status))
 		sim_fail(s, "founding", "node %u: %s", h->id, nd_status_text(status));
 	return status == ND_OK;
@@ -371,7 +530,7 @@ void host_start(Host *h)
 	Sim		   *s = h->sim;
 	NodeConfig	config = s->o.node;
 	NodeSnapshots snapshots;
-	NodeCallbacks callbacks = {on_deliver, on_proposal_failed, on_read_done, on_changed, on_log, h, s->o.snapshots ? &snapshots : NULL};
+	NodeCallbacks callbacks = {on_deliver, on_granted, on_proposal_failed, on_read_done, on_changed, on_log, h, s->o.snapshots ? &snapshots : NULL};
 	NodeMember	seeds[SIM_NODES_MAX];
 	uint32_t	n_seeds = 0;
 	char		error[256] = "";
@@ -393,6 +552,7 @@ void host_start(Host *h)
 	h->ticks_missed = 0;
 	h->counter = 0;
 	h->idle_rounds = 0;
+	h->linger_end = 0;
 	h->work_scheduled = h->disk_scheduled = h->apply_scheduled = false;
 	memset(h->told, 0, sizeof h->told);
 	sim_trace(s, T_START, h->id, h->incarnation, 0, 0, 0, 0);
@@ -457,10 +617,13 @@ bool host_found(Sim *s)
 		if (host_new(s) == 0)
 			return false;
 	s->hosts[1].founder = true;
-	for (uint32_t g = 0; g <= s->o.data_groups; g++)
+	s->wanted_groups = s->reached_groups = s->o.founded_groups;
+	for (uint32_t g = 0; g < sim_places(s); g++)
 	{
 		Ledger	   *l = &s->ledgers[g];
 
+		if (!sim_made(s, g))
+			continue;
 		l->configuration.n = 1;
 		l->configuration.members[0] = (RaftMember) {.node = 1, .role = RAFT_VOTER};
 		l->configurations = sim_grow(NULL, &l->cap_configurations, 1, sizeof *l->configurations);
@@ -500,7 +663,16 @@ static void work(Host *h)
 	bool		more;
 
 	h->work_scheduled = false;
+	/* in every second run: a flush may wait for parts that are to come (node_set_linger()) */
+	node_set_linger(h->node, h->sim->seed % 2 == 1 && (h->linger_end == 0 || h->sim->now < h->linger_end));
 	more = node_work(h->node);
+	if (!node_lingers(h->node))
+		h->linger_end = 0;
+	else if (h->linger_end == 0)
+	{
+		h->linger_end = h->sim->now + LINGER_US;
+		sim_post(h->sim, LINGER_US, EV_WORK, h->id, 0, 0);
+	}
 	sim_trace(h->sim, T_WORK, h->id, more, 0, 0, 0, 0);
 	h->idle_rounds = more ? h->idle_rounds + 1 : 0;
 	if (h->idle_rounds > WORK_ROUNDS_MAX)
@@ -511,12 +683,12 @@ static void work(Host *h)
 
 static void look_at_configurations(Host *h)
 {
-	for (uint32_t g = 0; g <= h->sim->o.data_groups && h->sim->o.churn; g++)
+	for (uint32_t g = 0; g < sim_places(h->sim) && h->sim->o.churn; g++)
 	{
-		const Raft *raft = node_raft(h->node, g);
-		uint64_t	index = raft_configuration(raft)->index;
+		const Raft *raft = host_raft(h, g);
+		uint64_t	index = raft != NULL ? raft_configuration(raft)->index : 0;
 
-		if (!raft_is_leader(raft) || index <= h->groups[g].configuration)
+		if (!host_leads(h, g) || index <= h->groups[g].configuration)
 			continue;
 		h->groups[g].configuration = index;
 		faults_configuration(h->sim, h, g);

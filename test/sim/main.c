@@ -290,8 +290,8 @@ int main(int argc, char **argv)
 		printf("again, with its trace: make sim SEED=%" PRIu64 "\n", sum.failed_seed);
 	if (plan.from != plan.to && !plan.mutated)
 		printf("from seed %" PRIu64 ": %" PRIu64 " deliveries, %" PRIu64 " elections, %" PRIu64 " crashes, %" PRIu64 " injuries of disks, %" PRIu64
-			   " of them found, %" PRIu64 " full disks, %" PRIu64 " joint configurations, %" PRIu64 " snapshots installed\n", plan.from, sum.totals.deliveries, sum.totals.elections,
-			   sum.totals.crashes, sum.totals.injuries, sum.totals.found, sum.totals.full, sum.totals.joint, sum.totals.installs);
+			   " of them found, %" PRIu64 " full disks, %" PRIu64 " joint configurations, %" PRIu64 " snapshots installed, %" PRIu64 " commits over several groups, %" PRIu64 " groups added\n", plan.from, sum.totals.deliveries, sum.totals.elections,
+			   sum.totals.crashes, sum.totals.injuries, sum.totals.found, sum.totals.full, sum.totals.joint, sum.totals.installs, sum.totals.several, sum.totals.grown);
 	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", sum.passed, sum.failed);
 	return sum.failed ? 1 : 0;
 }

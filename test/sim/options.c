@@ -11,6 +11,8 @@ static uint64_t pick(NdRandom *r, const uint64_t *values, uint32_t n)
 	return values[nd_random_below(r, n)];
 }
 
+#define SNAPSHOT_US (500 * SIM_MS)	/* of round trips, for one content: four groups and seven nodes need many of them to be founded */
+
 #define PICK(r, ...) pick((r), (const uint64_t[]) {__VA_ARGS__}, (uint32_t) (sizeof((const uint64_t[]) {__VA_ARGS__}) / sizeof(uint64_t)))
 
 /* A rate in half of the runs, never in the others. */
@@ -67,7 +69,7 @@ static void choose_clients(SimOptions *o, NdRandom *r)
 	o->think_us = PICK(r, 200, 2000, 20000);
 	o->hot_keys = (uint32_t) PICK(r, 1, 4, 12, SIM_KEYS);
 	o->pad_bytes = (uint32_t) PICK(r, 0, 0, 200, 4000, 30000);
-	o->reserve = (uint32_t) maybe(r, 20, 300);
+	o->reserve = (uint32_t) PICK(r, 0, 20, 300, 900);
 	o->chunks = (uint32_t) maybe(r, 20, 300);
 	o->linger = (uint32_t) maybe(r, 10, 400);
 	o->linger_us = PICK(r, 20 * SIM_MS, 300 * SIM_MS);
@@ -131,6 +133,7 @@ static void choose_more(SimOptions *o, uint64_t seed)
 static void choose_snapshots(SimOptions *o, uint64_t seed)
 {
 	NdRandom	r;
+	uint32_t	rounds;
 
 	nd_random_seed(&r, ~seed);
 	o->snapshots = nd_random_below(&r, 4) > 0;
@@ -141,10 +144,67 @@ static void choose_snapshots(SimOptions *o, uint64_t seed)
 	o->snapshot_us = PICK(&r, 10, 5 * SIM_MS, 100 * SIM_MS);
 	o->node.snapshot_chunk_bytes = (uint32_t) PICK(&r, 40, 300, 2000, 1 << 18);
 	o->node.snapshot_window_bytes = o->node.snapshot_chunk_bytes * (uint32_t) PICK(&r, 1, 2, 5, 20);
+	rounds = (uint32_t) (SNAPSHOT_US / (2 * o->latency_us));
+	if (o->snapshot_pad / o->node.snapshot_window_bytes > rounds)
+		o->snapshot_pad = rounds * o->node.snapshot_window_bytes;
 	if (o->snapshots && o->churn)
 		o->truncate = nd_random_below(&r, 2);
 	if (o->snapshots && nd_random_below(&r, 2))
 		o->keep_bytes = PICK(&r, 0, 0, 3000, 20000);
+}
+
+/* Half of the clusters have a sequencer group, and then some data groups. */
+static void choose_several(SimOptions *o, uint64_t seed)
+{
+	NdRandom	r;
+	SeqLimits  *l = &o->node.sequencer;
+
+	nd_random_seed(&r, seed * UINT64_C(0x9e3779b97f4a7c15) + 1);
+	o->sequencer = nd_random_below(&r, 2);
+	if (!o->sequencer)
+		return;
+	if (o->data_groups == 1)
+		o->data_groups = (uint32_t) PICK(&r, 2, 2, 3, 4);
+	o->several = (uint32_t) PICK(&r, 100, 500, 800);
+	o->node.vote_ticks = o->node.election_ticks * (uint32_t) PICK(&r, 0, 1, 3, 10);
+	*l = SEQ_LIMITS_DEFAULT;
+	if (nd_random_below(&r, 2))
+	{
+		l->requests_max = (uint32_t) PICK(&r, 1, 3, 1000);
+		l->bytes_max = PICK(&r, 4000, 1 << 20);
+		l->role_requests_max = (uint32_t) PICK(&r, 1, 1000);
+		l->request_bytes_max = (uint32_t) PICK(&r, 2000, 1 << 20);
+		l->groups_max = (uint32_t) PICK(&r, 2, SIM_PARTS_MAX);
+		l->group_unfinished_max = (uint32_t) PICK(&r, 1, 3, 1000);
+	}
+	l->epoch_requests_max = (uint32_t) PICK(&r, 1, 2, 1024);
+	l->epoch_bytes_max = (uint32_t) PICK(&r, 300, 1 << 20);
+	l->epochs_max = (uint32_t) PICK(&r, 1, 2, 5);
+}
+
+/* Half of those with a sequencer are founded with fewer data groups than they have in the end. */
+static void choose_growth(SimOptions *o, uint64_t seed)
+{
+	NdRandom	r;
+
+	nd_random_seed(&r, seed * UINT64_C(0x9e3779b97f4a7c15) + 2);
+	o->founded_groups = o->data_groups;
+	if (!o->sequencer || nd_random_below(&r, 2))
+		return;
+	o->data_groups += (uint32_t) nd_random_below(&r, 4);
+	if (o->data_groups > SIM_GROUPS_MAX - 2)
+		o->data_groups = SIM_GROUPS_MAX - 2;
+	o->founded_groups = 1 + (uint32_t) nd_random_below(&r, o->data_groups);
+	o->grow_every = 100 * SIM_MS + nd_random_below(&r, 1 * SIM_S);
+}
+
+/* Out of a generator of their own, too. */
+static void choose_reads(SimOptions *o, uint64_t seed)
+{
+	NdRandom	r;
+
+	nd_random_seed(&r, seed * UINT64_C(0xd1342543de82ef95) + 1);
+	o->serializable = (uint32_t) PICK(&r, 0, 100, 600);
 }
 
 void options_choose(SimOptions *o, uint64_t seed)
@@ -161,4 +221,7 @@ void options_choose(SimOptions *o, uint64_t seed)
 	choose_driver(o, &r);
 	choose_more(o, seed);
 	choose_snapshots(o, seed);
+	choose_several(o, seed);
+	choose_growth(o, seed);
+	choose_reads(o, seed);
 }

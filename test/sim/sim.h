@@ -17,10 +17,12 @@
 #include "memvfs.h"
 
 #define SIM_NODES_MAX 20		/* ids ever given in one run; ids are 1..SIM_NODES_MAX - 1 */
-#define SIM_GROUPS_MAX 65		/* metadata group and data groups */
+#define SIM_GROUPS_MAX 65		/* metadata group, data groups, the sequencer group */
 #define SIM_KEYS 24				/* rows of the toy table of a group */
 #define SIM_CLIENTS_MAX 12
 #define SIM_PAIRS_MAX 6			/* rows written by one transaction, chunks included */
+#define SIM_READS_MAX 2			/* rows read by one transaction and not written, in a group */
+#define SIM_PARTS_MAX 3			/* groups of one transaction */
 
 #define SIM_MS 1000ull			/* virtual time is in microseconds */
 #define SIM_S 1000000ull
@@ -70,7 +72,8 @@ typedef struct SimEvent
 typedef struct SimOptions
 {
 	uint32_t	nodes;			/* at the beginning */
-	uint32_t	data_groups;
+	uint32_t	data_groups;	/* in the end, at most */
+	uint32_t	founded_groups;	/* of them: the others may be added */
 	uint32_t	clients;
 	uint64_t	chaos_us;		/* length of the time with faults */
 	bool		faults_from_start;
@@ -99,6 +102,7 @@ typedef struct SimOptions
 	uint64_t	rot_every;		/* bytes that were durable are not what they were any more (disks.c) */
 	uint64_t	full_every;
 	uint64_t	read_error_every;
+	uint64_t	grow_every;		/* data groups are added */
 	uint64_t	clock_every;	/* a host's clock stands still, then jumps */
 	bool		drift;			/* clocks run up to a fifth too slow or too fast, each host's own */
 	bool		churn;			/* several members come and go at once, and the network breaks just then */
@@ -123,7 +127,10 @@ typedef struct SimOptions
 	uint32_t	chunks;			/* per mille of transactions in pieces */
 	uint32_t	linger;			/* per mille of transactions that take up to linger_us between reading and proposing */
 	uint64_t	linger_us;
+	uint32_t	serializable;	/* per mille of transactions whose reads are certified, too */
 	uint32_t	forget;			/* per mille of proposals that the client gives up */
+	bool		sequencer;		/* the cluster has a sequencer group */
+	uint32_t	several;		/* per mille of transactions that touch several groups */
 	/* driver */
 	NodeConfig	node;
 	StoreConfig store;
@@ -138,6 +145,14 @@ typedef struct SimPair
 	uint64_t	is;				/* what it wrote */
 } SimPair;
 
+/* What a serializable transaction read in one group and did not write. */
+typedef struct SimReads
+{
+	uint64_t	base;			/* when */
+	uint32_t	n;
+	SimPair		rows[SIM_READS_MAX];	/* `is` means nothing */
+} SimReads;
+
 typedef struct LedgerEntry
 {
 	uint64_t	term;
@@ -151,18 +166,45 @@ typedef struct LedgerEntry
 	Verdict		verdict;
 	uint32_t	n_keys;
 	EntryKey   *keys;
+	uint32_t	n_read_keys;
+	EntryKey	read_keys[SIM_READS_MAX];
+	SimReads	reads;
+	bool		waits;			/* RESERVE: it may wait */
+	uint64_t	age;
 	uint32_t	n_chunks;
 	uint64_t   *chunks;
 	uint32_t	n_pairs;		/* of this entry's own body */
 	SimPair		pairs[SIM_PAIRS_MAX];
 	uint64_t	checksum;		/* of the certifier behind this entry; 0 = not looked at */
 	bool		acked;
+	uint64_t	position;		/* this and the rest: MARKER and OUTCOME */
+	uint64_t	previous;
+	uint64_t	decision;
+	uint32_t	n_groups;
+	NdGroupId	groups[SIM_PARTS_MAX];
 } LedgerEntry;
 
+/* A position of the sequencer: one transaction over several groups, as the groups' logs show it. */
+typedef struct Order
+{
+	bool		used;
+	TxnId		txn;
+	uint32_t	n_groups;
+	NdGroupId	groups[SIM_PARTS_MAX];
+	uint64_t	markers[SIM_PARTS_MAX];		/* index of the one that counted, by place in groups; 0: not seen yet */
+	uint64_t	outcomes[SIM_PARTS_MAX];
+	bool		refused;		/* a group voted no */
+	uint64_t	decision;		/* 0: no outcome seen yet */
+	bool		commit;
+} Order;
+
+/* Of one RESERVE or MARKER. */
 typedef struct Reservation
 {
 	TxnId		txn;
 	uint64_t	index;
+	uint64_t	ends;			/* by age, behind this entry; 0: not */
+	bool		marker;			/* an open one: its outcome alone ends it */
 } Reservation;
 
 typedef struct Leadership
@@ -180,12 +222,20 @@ typedef struct Ledger
 	Reservation *reservations;
 	uint32_t	n_reservations;
 	uint32_t	cap_reservations;
+	Reservation *waiting;		/* in log order */
+	uint32_t	n_waiting;
+	uint32_t	cap_waiting;
+	Reservation *turns;			/* of those that waited: behind entry `index`; all that ever came */
+	uint32_t	n_turns;
+	uint32_t	cap_turns;
 	uint64_t	read_floor;		/* highest index that somebody was told about: every later read must see it */
 	RaftConfiguration configuration;	/* newest one delivered anywhere */
 	RaftConfiguration *configurations;	/* all of them, in log order */
 	uint32_t	n_configurations;
 	uint32_t	cap_configurations;
 	uint32_t	fence[SIM_NODES_MAX];	/* highest incarnation seen, by node */
+	uint64_t	position;		/* of the last marker that counted; in the sequencer's log: of the last epoch its number */
+	uint64_t	decision;		/* of the last outcome that counted; in the sequencer's log: the last epoch's time */
 	uint64_t	commits;
 	uint64_t	aborts;
 	Leadership *leaders;		/* in the order of discovery */
@@ -205,6 +255,7 @@ typedef struct TxnRecord
 	bool		not_sent;		/* the driver swore that it has no effect */
 	uint64_t	commit_index;	/* TXN only: where it got VERDICT_COMMIT */
 	uint64_t	seen_index;		/* where it was first delivered */
+	bool		told_abort;		/* over several groups: its client was told so */
 } TxnRecord;
 
 /* ---- hosts ---- */
@@ -231,10 +282,19 @@ typedef struct HostGroup
 	NdNodeId	vote;
 } HostGroup;
 
-typedef struct Ticket
+/* What the applier does in one step: one entry, or the outcomes of a transaction in all groups that have not applied theirs. */
+typedef struct TicketPart
 {
 	NdGroupId	group;
 	uint64_t	index;
+} TicketPart;
+
+typedef struct Ticket
+{
+	uint32_t	n;
+	TicketPart	parts[SIM_PARTS_MAX];
+	TxnId		txn;			/* of an outcome that commits */
+	uint64_t	position;		/* likewise; else 0 */
 	bool		local;
 } Ticket;
 
@@ -309,6 +369,7 @@ struct Host
 	Node	   *node;
 	SimTransport transport;
 	bool		work_scheduled;
+	uint64_t	linger_end;		/* until then a flush waits; 0: none does */
 	bool		disk_scheduled;
 	bool		apply_scheduled;
 	uint64_t	ticks;			/* in this life */
@@ -318,6 +379,7 @@ struct Host
 	Ticket	   *tickets;		/* all since the last flush of the local log: [0, applied_tickets) applied, the rest queued */
 	uint32_t	n_tickets;
 	uint32_t	applied_tickets;
+	bool		torn;			/* a snapshot of one group is installed that shows transactions whose other parts are not durable here yet */
 	uint32_t	cap_tickets;
 	HostSnapshot out[SIM_SNAPSHOTS_MAX];
 	HostSnapshot in[SIM_GROUPS_MAX];
@@ -332,6 +394,8 @@ typedef enum ClientState
 	CLIENT_IDLE,
 	CLIENT_LINGERING,			/* has read, proposes later */
 	CLIENT_RESERVING,
+	CLIENT_QUEUED,				/* waits for its turn, which the driver tells; the proposal is answered */
+	CLIENT_TURN,				/* ... and then for the watermark */
 	CLIENT_CHUNKING,
 	CLIENT_COMMITTING,
 	CLIENT_MUST_CANCEL,			/* no proposal under way */
@@ -339,6 +403,17 @@ typedef enum ClientState
 	CLIENT_READING,				/* waits for the read index */
 	CLIENT_WAITING				/* ... and then for the watermark */
 } ClientState;
+
+/* What a transaction over several groups does in one of them. */
+typedef struct ClientPart
+{
+	NdGroupId	group;
+	uint64_t	base;
+	uint32_t	n_pairs;
+	SimPair		pairs[2];
+	SimReads	reads;
+	uint64_t	chunk;			/* has the first pair; 0: none */
+} ClientPart;
 
 typedef struct Client
 {
@@ -354,19 +429,24 @@ typedef struct Client
 	uint64_t	op;				/* a timer of an earlier operation is stale */
 	uint32_t	n_pairs;
 	SimPair		pairs[SIM_PAIRS_MAX];
+	SimReads	reads;
 	uint32_t	n_extra;		/* keys locked beside the written ones */
 	EntryKey	extra[3];
 	uint32_t	cancels;		/* attempts */
+	uint32_t	reserves;		/* likewise */
 	uint32_t	chunks_left;
 	uint32_t	n_chunks;
 	uint64_t	chunks[2];
+	uint32_t	n_parts;		/* of a transaction over several groups; its group is the sequencer's place */
+	ClientPart	parts[SIM_PARTS_MAX];
 	bool		give_up;		/* cancel instead of commit */
 	bool		forget;			/* go away before the answer */
 	bool		reserved;
+	bool		more;			/* its next RESERVE asks for the last of `extra` */
 	bool		probe;
 	uint64_t	token;
 	uint64_t	floor;			/* of the read */
-	uint64_t	read_index;
+	uint64_t	read_index;		/* of the read; CLIENT_QUEUED: where it waits; CLIENT_TURN: behind which its turn came */
 } Client;
 
 /* ---- network ---- */
@@ -440,6 +520,12 @@ struct Sim
 	Ledger		ledgers[SIM_GROUPS_MAX];
 	LateProposal late[SIM_LATE_KEEP];	/* ring */
 	uint64_t	n_late;
+	Order	   *orders;			/* by position */
+	uint32_t	n_orders;
+	uint32_t	cap_orders;
+	uint64_t   *decided;		/* positions, by decision */
+	uint32_t	cap_decided;
+	uint64_t	several;		/* committed in all their groups */
 	TxnRecord  *txns;
 	uint32_t	n_txns;
 	uint32_t	cap_txns;
@@ -459,6 +545,8 @@ struct Sim
 	uint64_t	found;			/* of them, by whomever */
 	uint64_t	full;			/* times that a disk was full */
 	uint64_t	installs;
+	uint32_t	wanted_groups;	/* data groups: as the operator said last */
+	uint32_t	reached_groups;	/* made by any host */
 };
 
 /* ---- world.c ---- */
@@ -467,7 +555,7 @@ typedef enum TraceOp
 	T_TICK, T_WORK, T_SEND, T_DROP, T_FRAME, T_PEER_UP, T_PEER_DOWN, T_DISK, T_DELIVER, T_REFUSE, T_APPLY, T_DURABLE, T_START, T_CRASH,
 	T_PAUSE, T_BLOCK, T_UNBLOCK, T_BREAK, T_FSYNC_ERROR, T_PROPOSE, T_PROPOSE_FAILED, T_FORGET, T_READ, T_READ_DONE, T_ACK, T_ADD, T_REMOVE,
 	T_TRANSFER, T_LATE, T_LEADER, T_NODE_FAILED, T_PHASE, T_LOG, T_AUDIT, T_INJURY, T_GIVE_UP, T_FULL, T_SPACE, T_CLOCK, T_SNAPSHOT_OPEN,
-	T_SNAPSHOT_BEGIN, T_SNAPSHOT_INSTALL, T_SNAPSHOT_ABORT
+	T_SNAPSHOT_BEGIN, T_SNAPSHOT_INSTALL, T_SNAPSHOT_ABORT, T_GROW
 } TraceOp;
 
 /* What all runs of this process met. */
@@ -481,6 +569,8 @@ typedef struct SimTotals
 	uint64_t	full;
 	uint64_t	joint;
 	uint64_t	installs;
+	uint64_t	several;
+	uint64_t	grown;			/* groups that were added */
 } SimTotals;
 
 extern SimTotals sim_totals;
@@ -494,6 +584,35 @@ void		sim_post_data(Sim *s, uint64_t at, SimEventKind kind, NdNodeId node, uint6
 uint64_t	sim_spread(NdRandom *r, uint64_t mean);		/* 1 .. 2 * mean */
 bool		sim_chance(NdRandom *r, uint32_t per_mille);
 void	   *sim_grow(void *array, uint32_t *cap, uint32_t need, size_t element_bytes);
+
+/*
+ * The simulator knows groups by their place: the metadata group, the data groups, the sequencer group. What comes from the driver and goes to it, or to a store, has an id.
+ */
+static inline uint32_t sim_places(const Sim *s)
+{
+	return s->o.data_groups + 1 + s->o.sequencer;
+}
+
+static inline uint32_t sim_place(const Sim *s, NdGroupId id)
+{
+	return id == ND_GROUP_SEQUENCER ? s->o.data_groups + 1 : id;	/* out of range when there is none */
+}
+
+static inline NdGroupId sim_id(const Sim *s, uint32_t place)
+{
+	return place > s->o.data_groups ? ND_GROUP_SEQUENCER : place;
+}
+
+/* Has any host made it? */
+static inline bool sim_made(const Sim *s, uint32_t place)
+{
+	return place > s->o.data_groups || place <= s->reached_groups;
+}
+
+static inline bool sim_sequencer(const Sim *s, uint32_t place)
+{
+	return place > s->o.data_groups;
+}
 
 /* ---- options.c ---- */
 void		options_choose(SimOptions *o, uint64_t seed);
@@ -518,6 +637,9 @@ void		host_lose(Host *h);		/* its disk is gone: never comes back */
 void		host_event(Host *h, const SimEvent *e);
 void		host_kick(Host *h);		/* work soon */
 uint64_t	host_watermark(const Host *h, NdGroupId group);
+const Raft *host_raft(const Host *h, uint32_t place);	/* NULL: not made there yet */
+bool		host_leads(const Host *h, uint32_t place);
+NodeGroupStatus host_status(const Host *h, uint32_t place);
 
 void		host_replace_table(Host *h, NdGroupId group, uint64_t index, const uint64_t *table);	/* now and durably: a snapshot's */
 
@@ -531,18 +653,21 @@ void		client_event(Sim *s, uint32_t i, uint64_t op);
 void		clients_node_gone(Sim *s, NdNodeId node);
 void		clients_delivered(Host *h, const NodeDelivery *d);		/* handed over, local */
 void		clients_applied(Host *h, NdGroupId group, uint64_t index, bool local);
+void		clients_committed(Host *h, const Ticket *t);	/* the applier has passed a transaction of several groups of this host */
+void		clients_granted(Host *h, NdGroupId group, uint64_t index, TxnId txn);
 void		clients_failed(Host *h, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason);
 void		clients_read_done(Host *h, NdGroupId group, uint64_t token, NdStatus status, uint64_t index);
 bool		clients_settled(const Sim *s, char *why, size_t why_len);
 void		clients_heal(Sim *s);		/* from now on only one client works: it probes every node and group once */
 NdBlob	   *clients_encode(EntryKind kind, uint16_t flags, TxnId txn, uint64_t base, EntryKey *keys, uint32_t n_keys,
-						   const uint64_t *chunks, uint32_t n_chunks, const SimPair *pairs, uint32_t n_pairs, uint32_t pad);
-bool		clients_decode_body(const uint8_t *body, size_t len, SimPair *pairs, uint32_t *n_pairs);
+						   const uint64_t *chunks, uint32_t n_chunks, const SimPair *pairs, uint32_t n_pairs, NdGroupId group, const SimReads *reads, uint32_t pad);
+bool		clients_decode_body(const uint8_t *body, size_t len, SimPair *pairs, uint32_t *n_pairs, SimReads *reads);
 uint64_t	clients_key_hash(NdGroupId group, uint32_t key);
 
 /* ---- faults.c ---- */
 void		faults_init(Sim *s);
 bool		faults_unseen(Sim *s, const LateProposal *late);
+bool		faults_grown(const Sim *s);	/* the data groups that were asked for are there, if they can be */
 bool		faults_stable(const Sim *s);	/* every group has the members of group 0, all voters, none is joining or leaving */
 void		fault_event(Sim *s, uint64_t which);
 void		membership_event(Sim *s);
@@ -565,10 +690,14 @@ void		check_delivery(Host *h, const NodeDelivery *d);		/* a delivery that was ta
 void		check_host(Host *h);		/* after every event of a host */
 void		check_started(Host *h);		/* the store was recovered, the node not created yet */
 void		check_acked(Host *h, NdGroupId group, uint64_t index);	/* a client was told COMMIT */
+void		check_turn(Host *h, NdGroupId group, TxnId txn, uint64_t after, bool said);	/* of a reservation that waited: the driver tells so, or has not yet */
+bool		check_turn_over(const Sim *s, NdGroupId group, TxnId txn);
 void		check_snapshot(Host *h, NdGroupId group, uint64_t index, const uint64_t *table);	/* content of a snapshot that is installed */
 void		check_logs(Sim *s);			/* pairwise log matching */
 void		check_sent(Host *h, NdNodeId to, const uint8_t *data, size_t len);	/* a frame that leaves */
 bool		check_converged(Sim *s, char *why, size_t why_len);
+bool		check_whole(const Host *h);	/* of no transaction over several groups a part alone is durable in the tables */
+void		check_parts(Host *h, const Ticket *t);	/* its other parts are there, too */
 TxnRecord  *check_txn(Sim *s, NdGroupId group, TxnId txn, EntryKind kind, uint16_t flags, bool create);
 
 #endif

@@ -99,6 +99,7 @@ static const struct
 	[T_SNAPSHOT_BEGIN] = {"snapshot begin", {"group", "index"}},
 	[T_SNAPSHOT_INSTALL] = {"snapshot install", {"group", "index"}},
 	[T_SNAPSHOT_ABORT] = {"snapshot abort", {"group", "index"}},
+	[T_GROW] = {"grow", {"groups", "status", "sent"}},
 	[T_AUDIT] = {"audit", {"group", "index", "disks", "voters"}},
 };
 
@@ -255,10 +256,12 @@ static void phase_enter(Sim *s, SimPhase phase)
 /* All first members are voters of every group, as far as the leaders of the groups say. */
 static bool founded(Sim *s)
 {
-	for (uint32_t g = 0; g <= s->o.data_groups; g++)
+	for (uint32_t g = 0; g < sim_places(s); g++)
 	{
 		uint32_t	voters = 0;
 
+		if (!sim_made(s, g))
+			continue;
 		for (uint32_t i = 0; i < s->ledgers[g].configuration.n; i++)
 			voters += s->ledgers[g].configuration.members[i].role == RAFT_VOTER;
 		if (voters < s->o.nodes)
@@ -410,6 +413,8 @@ static void sum_up(const Sim *s)
 	sim_totals.found += s->found;
 	sim_totals.full += s->full;
 	sim_totals.installs += s->installs;
+	sim_totals.several += s->several;
+	sim_totals.grown += s->reached_groups - s->o.founded_groups;
 	for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++)
 	{
 		sim_totals.elections += s->ledgers[g].n_leaders;
@@ -445,9 +450,13 @@ static void dispose(Sim *s)
 		}
 		free(l->entries);
 		free(l->reservations);
+		free(l->waiting);
+		free(l->turns);
 		free(l->leaders);
 		free(l->configurations);
 	}
+	free(s->orders);
+	free(s->decided);
 	free(s->txns);
 	for (uint32_t i = 0; i < SIM_LATE_KEEP; i++)
 		nd_blob_unref(s->late[i].entry);
@@ -470,8 +479,8 @@ bool sim_run(uint64_t seed, bool print, uint64_t *trace_hash, char *checker, siz
 	nd_random_seed(&s->fault_rng, seed * 5 + 4);
 	nd_random_seed(&s->check_rng, seed * 5 + 5);
 	if (print)
-		printf("seed %" PRIu64 ": %u nodes, %u data groups, %u clients; loss %u dup %u reorder %u spike %u latency %" PRIu64 " flush %" PRIu64 " (spike %u) us; election %u heartbeat %u ticks\n",
-			   seed, s->o.nodes, s->o.data_groups, s->o.clients, s->o.loss, s->o.duplicate, s->o.reorder, s->o.spike, s->o.latency_us,
+		printf("seed %" PRIu64 ": %u nodes, %u to %u data groups%s, %u clients; loss %u dup %u reorder %u spike %u latency %" PRIu64 " flush %" PRIu64 " (spike %u) us; election %u heartbeat %u ticks\n",
+			   seed, s->o.nodes, s->o.founded_groups, s->o.data_groups, s->o.sequencer ? " and a sequencer" : "", s->o.clients, s->o.loss, s->o.duplicate, s->o.reorder, s->o.spike, s->o.latency_us,
 			   s->o.flush_us, s->o.flush_spike, s->o.node.election_ticks, s->o.node.heartbeat_ticks);
 	found(s);
 	loop(s);
@@ -493,9 +502,9 @@ bool sim_run(uint64_t seed, bool print, uint64_t *trace_hash, char *checker, siz
 			aborts += s->ledgers[g].aborts;
 		}
 		printf("seed %" PRIu64 ": %" PRIu64 " events, %.1f virtual s, %" PRIu64 " deliveries, %" PRIu64 " commits, %" PRIu64 " aborts, %" PRIu64
-			   " reads, %" PRIu64 " crashes, %" PRIu64 " audits, %" PRIu64 " injuries (%" PRIu64 " found), %" PRIu64 " snapshots, trace %016" PRIx64 "\n",
+			   " reads, %" PRIu64 " crashes, %" PRIu64 " audits, %" PRIu64 " injuries (%" PRIu64 " found), %" PRIu64 " snapshots, %" PRIu64 " over several groups, trace %016" PRIx64 "\n",
 			   s->seed, s->event, (double) s->now / SIM_S, s->deliveries, commits, aborts, s->reads, s->crashes, s->audits, s->injuries, s->found,
-			   s->installs, s->trace_hash);
+			   s->installs, s->several, s->trace_hash);
 	}
 	sum_up(s);
 	dispose(s);

@@ -1,12 +1,13 @@
 /*
- * handover.pml: how a committed entry finds the one process that commits it locally: backends, raft worker, applier and guard of one node.
+ * handover.pml: how a committed entry finds the one process that commits it locally: backends, raft worker, applier, bulk applier and guard of one node.
  *
- * One group. Behind each step stands the function whose step it is; what one atomic access or one critical section does in C is one step here.
+ * Behind each step stands the function whose step it is; what one atomic access or one critical section does in C is one step here.
  * README.md lists what is left out. Macros that begin with BUG_ plant a bug each; run.sh shows that each is found.
  *
- * Size: NB backends, NT transactions one after the other in each backend's slot, one entry of another node (NR), F faults in all: an error at any step of a
- * backend (cancel, termination, no space), with or without the end of its process; an error in the applier's transaction; a second copy of a proposal in the
- * log; a lost majority; with -DCRASH a crash of the server (SIGKILL of any process, failure of the raft worker), which may lose the newest local commits.
+ * Size: NB backends, NT transactions one after the other in each backend's slot, NR entries of other nodes, NG data groups (a transaction has parts in one or both), with -DBULK
+ * a bulk applier that may replay the last of those entries ahead; F faults in all: an error at any step of a
+ * backend (cancel, termination, no space), with or without the end of its process; an error in the applier's or bulk applier's transaction; a second copy of a
+ * proposal in the log; a lost majority; with -DCRASH a crash of the server (SIGKILL of any process, failure of the raft worker), which may lose the newest local commits.
  */
 #ifndef NB
 #define NB 2
@@ -14,7 +15,12 @@
 #ifndef NT
 #define NT 1
 #endif
+#ifndef NR
 #define NR 1
+#endif
+#ifndef NG
+#define NG 1
+#endif
 #ifndef F
 #define F 1
 #endif
@@ -24,7 +30,10 @@
 #define NL (NB * NT)				/* transactions of this node: 0..NL-1, then those of others */
 #define NX (NL + NR)
 #define NLOG (NX + F)				/* entries of the log */
-#define RING 4						/* TICKETS */
+#ifndef RING
+#define RING 4						/* TICKETS; with 2 places are used again */
+#endif
+#define BX (NX - 1)					/* with -DBULK: the large one */
 
 /* SlotState; the word is (req, st), always changed in one step */
 #define IDLE 0
@@ -52,16 +61,28 @@ bool latch_raft;
 /* TicketOwner */
 #define LOCAL 1
 #define APPLIER 2
-typedef Ticket { byte owner; byte slot; byte index };
+typedef Ticket { byte owner; byte slot; byte index; bool bulk };	/* its parts: part[index] */
 Ticket ring[RING];
 byte turn = 1, tickets_end = 1;
-byte watermark, last_ticket, follow_index;
-byte applier_ticket;
+bool wlock;							/* watermark_lock */
+byte watermark[NG], last_ticket[NG], follow_index[NG];
+byte applier_ticket, applier_committing;
 bool latch_applier;
+
+/* NodedbBulk: BulkState, ticket */
+#define B_FREE 0
+#define B_OPEN 1
+#define B_TURN 2
+#define B_DROPPED 3
+#define B_FAILED 4
+byte bulk, bulk_ticket;
+bool latch_bulk;
+bool bulk_doomed;					/* SIGINT: by the guard, by drop() */
 
 /* raft worker's memory */
 byte pend_slot[NL], pend_req[NL];	/* slot + 1; 0 = not pending */
 byte delivered;						/* entries handed on by the driver */
+bool gathered, begun;				/* Gathered: the large one's pieces; they were taken once in this life */
 
 /* the group: what of each proposal can happen */
 #define NONE 0
@@ -73,15 +94,18 @@ byte prop[NL];
 #define ABORT 2
 #define DUPLICATE 3
 byte nlog, ent[NLOG + 1], verdict[NLOG + 1];
+byte part[NLOG + 1];					/* bit g: the entry has effects in group g. All groups' entries have one numbering: the order of delivery */
+byte bx_at;							/* where the large one is; 0: not yet */
 bool foreign[NLOG + 1];				/* proposed before the last crash: no business of a backend (another incarnation) */
 byte fate[NX];						/* verdict of the first copy */
 byte old_life[NL];					/* begun before the last crash */
 
 /* one row that some transactions change: its lock; 0 free, b + 1, NB + 1 the applier */
 #define BY_APPLIER (NB + 1)
-byte row;
+#define BY_BULK (NB + 2)
+byte row;							/* it is of group 0 */
 bool wants[NX];						/* needs the row */
-bool applier_waits;					/* in the lock's queue */
+bool applier_waits, bulk_waits;		/* in the lock's queue */
 
 /* ghosts */
 byte gi;							/* scratch of d_steps */
@@ -92,10 +116,16 @@ byte commits[NLOG + 1];				/* local commits of each entry, since the last crash 
 #define E40003 3
 #define E57P03 4
 #define LOST 5						/* the connection broke */
+byte row_commit;					/* index of the newest local commit that changed the row */
 byte told[NL];
 byte ended;							/* backends whose work is over */
 byte faults, epoch, up;
+#ifdef BULK
+#define NPROC (NB + 4)
+#else
 #define NPROC (NB + 3)
+#endif
+#define HAS(i, g) ((part[i] >> (g)) & 1)
 
 #define R(t) ring[(t) % RING]
 
@@ -113,48 +143,89 @@ inline wake_turn(t) {
 	fi
 }
 
-inline move_watermark(i) { if :: i > watermark -> watermark = i :: else fi }
+inline move_watermark(g, i) { if :: i > watermark[g] -> watermark[g] = i :: else fi }
 
-/* nodedb_entry_passed(), under g->lock */
+/* Whoever has the lock sees the turnstile and all watermarks as of one moment. */
+inline check_moment() {
+#if NG > 1
+	gi = 1;
+	do
+	:: gi <= nlog -> assert(part[gi] != 3 || verdict[gi] != COMMIT || (watermark[0] >= gi) == (watermark[1] >= gi)); gi++
+	:: else -> break
+	od;
+	gi = 0
+#else
+	skip
+#endif
+}
+
+/* The watermark promises nothing that is not visible. */
+inline check_watermarks() {
+	gi = 1;
+	do
+	:: gi <= nlog ->
+		assert(!HAS(gi, 0) || gi > watermark[0] || verdict[gi] != COMMIT || commits[gi] == 1);
+#if NG > 1
+		assert(!HAS(gi, 1) || gi > watermark[1] || verdict[gi] != COMMIT || commits[gi] == 1);
+#endif
+		gi++
+	:: else -> break
+	od;
+	gi = 0
+}
+
+inline passed_in(g, i) {
+	if
+	:: !HAS(i, g) -> skip
+	:: HAS(i, g) && turn > last_ticket[g] -> move_watermark(g, i)
+#ifndef BUG_WATERMARK_EARLY
+	:: else -> follow_index[g] = i
+#else
+	:: else -> move_watermark(g, i)
+#endif
+	fi
+}
+
+/* nodedb_entry_passed() */
 inline entry_passed(i) {
 	d_step {
-		if
-		:: turn > last_ticket -> move_watermark(i)
-#ifndef BUG_WATERMARK_EARLY
-		:: else -> follow_index = i
-#else
-		:: else -> move_watermark(i)
+		!wlock -> check_moment();
+		passed_in(0, i);
+#if NG > 1
+		passed_in(1, i);
 #endif
-		fi;
-		check_watermark()
+		check_watermarks()
 	}
 }
 
-/* nodedb_advance(first, 1): the critical section; then wake_turn() */
+inline part_done(g, first) {
+	if
+	:: HAS(gi, g) -> move_watermark(g, gi); if :: last_ticket[g] == first -> move_watermark(g, follow_index[g]) :: else fi
+	:: else
+	fi
+}
+
+/* nodedb_advance(first, 1): under the lock the watermarks, then the turnstile; then wake_turn() */
 inline advance(first) {
-	d_step {
-		assert(turn == first);
-		turn = first + 1;
-		gi = R(first).index; move_watermark(gi);
-		if :: last_ticket == first -> move_watermark(follow_index) :: else fi;
-		check_watermark()
-	};
+#ifndef BUG_ADVANCE_UNLOCKED
+	d_step { !wlock -> check_moment(); assert(turn == first); wlock = 1; gi = R(first).index; part_done(0, first); gi = 0 };
+#else
+	d_step { assert(turn == first); gi = R(first).index; part_done(0, first); gi = 0 };
+#endif
+#if NG > 1
+	d_step { gi = R(first).index; part_done(1, first); gi = 0 };
+#endif
+	d_step { check_watermarks(); turn = first + 1; wlock = 0 };
 #ifndef BUG_NO_WAKE
 	atomic { wake_turn(first + 1) }
 #endif
 }
 
-/* The watermark promises nothing that is not visible. */
-inline check_watermark() {
-	gi = 1;
-	do
-	:: gi <= watermark -> assert(verdict[gi] != COMMIT || commits[gi] == 1); gi++
-	:: else -> break
-	od;
-	gi = 0
-}
-/* The local transaction of entry i becomes visible (CommitTransaction, up to the COMMIT callback). */
-inline local_commit(i, t) {
+/*
+ * The local transaction of entry i becomes visible (CommitTransaction, up to the COMMIT callback). Who comes for the row now does not wait any more: the transaction is no longer
+ * in progress, though its locks are held till behind the callback.
+ */
+inline local_commit(i, t, who) {
 	d_step {
 		assert(turn == t);						/* commit order = ticket order */
 		assert(R(t).index == i);
@@ -166,6 +237,7 @@ inline local_commit(i, t) {
 		commits[i]++;
 		assert(commits[i] == 1);				/* exactly one process commits it */
 		la = i;
+		if :: wants[ent[i]] -> assert(row == who); row_commit = i; row = 0 :: else fi
 	}
 }
 
@@ -210,13 +282,24 @@ inline fail(x, unk) {
 
 /* deliver_commit() */
 inline deliver_commit(i) {
-	atomic {
+	d_step {								/* under watermark_lock */
+		!wlock -> check_moment();
 		wt = tickets_end; wx = ent[i];
+		if :: HAS(i, 0) -> last_ticket[0] = wt :: else fi;
+#if NG > 1
+		if :: HAS(i, 1) -> last_ticket[1] = wt :: else fi;
+#endif
+	};
+	atomic {
 		if
 		:: wx < NL && !foreign[i] && pend_slot[wx] > 0 -> ws = pend_slot[wx]; wr = pend_req[wx]
 		:: else -> ws = 0; wr = 0
 		fi;
 		R(wt).index = i;
+		R(wt).bulk = 0;
+#ifdef BULK
+		if :: ent[i] == BX && gathered -> R(wt).bulk = 1; gathered = 0 :: else fi;		/* bulk_of() */
+#endif
 		R(wt).slot = (ws > 0 -> ws - 1 : 0);
 #ifdef BUG_LATE_OWNER
 		R(wt).owner = 0
@@ -224,7 +307,6 @@ inline deliver_commit(i) {
 		R(wt).owner = (ws > 0 -> LOCAL : APPLIER)
 #endif
 	};
-	atomic { last_ticket = wt };			/* under g->lock */
 	if
 	:: ws > 0 ->
 #ifndef BUG_ANSWER_OVERWRITES
@@ -266,6 +348,16 @@ inline deliver_commit(i) {
 #define MAY_FAIL (faults > 0)
 #endif
 
+/* raft_worker_bulk.c: no ticket will name the bulk applier */
+inline let_go() {
+	gathered = 0;
+	if
+	:: bulk == B_OPEN -> bulk = B_DROPPED; bulk_doomed = 1; latch_bulk = 1
+	:: bulk == B_FAILED -> bulk = B_FREE
+	:: else
+	fi
+}
+
 proctype raft_worker() {
 	byte me, wr, wst, wx, ws, wt, wi;
 again:
@@ -299,6 +391,12 @@ again:
 		:: atomic { prop[3] == HELD && MAY_FAIL -> faults--; prop[3] = GONE; fail(3, false) }
 		:: atomic { prop[3] == SENT && MAY_FAIL -> faults--; fail(3, true) }
 #endif
+#ifdef BULK
+		/* take_piece(): chunks come before their TXN; open_bulk() */
+		:: atomic { !gathered && !begun && bulk == B_FREE && (bx_at == 0 || (bx_at > delivered && bx_at > la)) ->
+			gathered = 1; begun = 1; bulk = B_OPEN; bulk_doomed = 0; latch_bulk = 1 }
+		:: atomic { gathered && MAY_FAIL -> faults--; let_go() }		/* its pieces are not in order, or too many */
+#endif
 		/* requests_deliver(); a full ring is ND_BUSY: later */
 		:: delivered < nlog && tickets_end - turn < RING - 1 ->
 			atomic { wi = delivered + 1 };
@@ -314,6 +412,9 @@ again:
 					:: else
 					fi
 				};
+#ifdef BULK
+				atomic { if :: ent[wi] == BX && gathered -> let_go() :: else fi };		/* bulk_delivered() */
+#endif
 				entry_passed(wi)
 			fi;
 			atomic { delivered = wi; wi = 0 }
@@ -324,8 +425,22 @@ again:
 
 /* ---- the other nodes: any order, any verdict, a second copy of a proposal that was sent again ---- */
 
+#ifdef BULK
+#define MAY_ABORT(x) (x < NL || x == BX)
+#else
+#define MAY_ABORT(x) (x < NL)
+#endif
+
 inline append(x) {
-	nlog++; ent[nlog] = x;
+	nlog++; ent[nlog] = x; part[nlog] = 1;
+#if NG > 1
+	if
+	:: skip
+	:: part[nlog] = 3
+	:: !wants[x] -> part[nlog] = 2
+	fi;
+#endif
+	if :: x == BX -> bx_at = nlog :: else fi;
 	if
 	:: x < NL -> foreign[nlog] = old_life[x]; assert(prop[x] == SENT && told[x] != E57P03)
 	:: else
@@ -334,7 +449,7 @@ inline append(x) {
 	:: fate[x] != 0 -> verdict[nlog] = DUPLICATE
 	:: fate[x] == 0 -> verdict[nlog] = COMMIT; fate[x] = COMMIT
 #ifndef IN_ORDER
-	:: fate[x] == 0 && x < NL -> verdict[nlog] = ABORT; fate[x] = ABORT
+	:: fate[x] == 0 && MAY_ABORT(x) -> verdict[nlog] = ABORT; fate[x] = ABORT
 #endif
 	fi
 }
@@ -361,7 +476,10 @@ proctype group() {
 #if NL > 3
 	MAY_APPEND(3)
 #endif
-	:: atomic { fate[NL] == 0 && nlog < NLOG && ORDERED(NL) -> append(NL) }		/* NR is 1 */
+	:: atomic { fate[NL] == 0 && nlog < NLOG && ORDERED(NL) -> append(NL) }
+#if NR > 1
+	:: atomic { fate[NL] != 0 && fate[NL + 1] == 0 && nlog < NLOG && ORDERED(NL + 1) -> append(NL + 1) }	/* NR is 2 at most */
+#endif
 	od
 }
 
@@ -375,14 +493,14 @@ proctype group() {
 #endif
 
 proctype backend(byte b) {
-	byte me, x, n, ticket, i;
+	byte me, x, n, ticket, i, t;
 	bool open, fatal;
 start:
 	atomic { me = epoch; up++ };
 next:
 	atomic {
 		if
-		:: n == NT -> ended++; if :: me != epoch -> up++ :: else fi; b = 0; x = 0; n = 0; me = 0; goto fin
+		:: n == NT -> ended++; if :: me != epoch -> up++ :: else fi; b = 0; x = 0; n = 0; me = 0; t = 0; goto fin
 		:: else -> x = b * NT + n; n++; open = 0; fatal = 0; ticket = 0
 		fi
 	};
@@ -403,6 +521,17 @@ lock:
 locked:
 		/* session_enter_commit(), under kick_lock */
 		atomic { if :: slot[b].doomed -> goto abort :: else -> slot[b].committing = 1 fi };
+		/* commit_base(): what it saw it covers, though the row may be of a transaction that has not advanced the turnstile yet */
+		atomic { t = turn };
+#ifndef BUG_BASE_EARLY
+		if
+		:: atomic { t < tickets_end && (R(t).owner == LOCAL || applier_committing == t) };
+			/* wait_turn_passed(), which polls */
+			atomic { turn > t || (applier_committing != t && (R(t).owner != LOCAL || slot[R(t).slot].st != GRANTED)) }
+		:: atomic { t >= tickets_end || (R(t).owner != LOCAL && applier_committing != t) }
+		fi;
+#endif
+		d_step { !wlock -> t = 0; check_moment(); assert(!wants[x] || watermark[0] >= row_commit) };	/* nodedb_watermark_exact() */
 		/* submit(): the buffer first */
 		do
 		:: slot[b].queued == 0 -> break
@@ -439,14 +568,11 @@ my_turn:
 		:: skip
 		:: atomic { MAY_ERR -> faults--; goto abort }		/* an error behind the pre-commit callback, before the commit record */
 		fi;
-		atomic { i = R(ticket).index; local_commit(i, ticket); told[x] = OK; assert(ent[la] == x); i = 0 };
-#ifdef BUG_UNLOCK_FIRST
-		atomic { if :: row == b + 1 -> row = 0 :: else fi };
-#endif
+		atomic { i = R(ticket).index; local_commit(i, ticket, b + 1); told[x] = OK; assert(ent[la] == x); i = 0 };
 		/* commit_done(), the COMMIT callback */
 		advance(ticket);
 		slot[b].st = IDLE;
-		atomic { if :: row == b + 1 -> row = 0 :: else fi; slot[b].committing = 0; goto next };
+		atomic { slot[b].committing = 0; goto next };
 abort:
 		/* commit_aborted(), the ABORT callback: locks are still held */
 		if
@@ -511,6 +637,9 @@ loop:
 		};
 		applier_ticket = first;
 		if :: first == 0 -> goto sleep :: else fi;
+#ifdef BULK
+		if :: R(first).bulk -> goto by_bulk :: else fi;
+#endif
 		/* apply_ticket(): it may begin before its turn, and then waits for whoever has the row */
 		if
 		:: wants[ent[i]] ->
@@ -538,19 +667,134 @@ look_at_turn:
 		:: atomic { MAY_ERR -> faults--; goto undo }
 		fi;
 commit:
-		atomic { local_commit(i, first) };
+		applier_committing = first;
+		local_commit(i, first, BY_APPLIER);
 		advance(first);
-		atomic { if :: row == BY_APPLIER -> row = 0 :: else fi; goto loop };
+		atomic { applier_committing = 0; goto loop };
 undo:
 		/* AbortCurrentTransaction(), recover() */
 		atomic { if :: row == BY_APPLIER -> row = 0 :: else fi; goto loop };
+#ifdef BULK
+		/* apply_by_bulk() */
+by_bulk:
+		atomic {
+			if
+			:: turn == first -> goto give
+			:: turn != first && R(turn).owner == APPLIER -> goto loop
+			:: else
+			fi
+		};
+		atomic { latch_applier -> latch_applier = 0; goto by_bulk };
+give:
+		bulk_ticket = first;
+		atomic { if :: bulk == B_OPEN -> bulk = B_TURN :: else fi };
+		latch_bulk = 1;
+#ifdef BUG_BULK_IMPATIENT
+		atomic { R(first).bulk = 0; goto loop };
+#endif
+bulk_works:
+		atomic { if :: bulk != B_TURN -> goto bulk_over :: else fi };
+		atomic { latch_applier -> latch_applier = 0; goto bulk_works };
+bulk_over:
+		atomic { if :: turn != first -> goto loop :: else fi };
+		R(first).bulk = 0;
+		atomic { assert(bulk == B_FAILED); bulk = B_FREE; goto loop };
+#endif
 sleep:
 		atomic { latch_applier -> latch_applier = 0; goto loop }
 	} unless { epoch != me };
 	goto again
 }
 
-/* ---- guard: worker/guard.c, kick() for whoever has the row that the applier waits for ---- */
+/* ---- bulk applier: worker/bulk.c ---- */
+
+#ifdef BULK
+proctype bulk_applier() {
+	byte me, i;
+again:
+	atomic { me = epoch; i = 0; up++ };
+	{
+		up == NPROC;
+loop:
+		atomic {
+			if
+			:: bulk == B_OPEN || bulk == B_TURN
+			:: bulk == B_DROPPED -> goto undo
+			:: else -> goto sleep
+			fi
+		};
+		/* replay(): the row, before its turn or at it; a cancel finds it while it waits */
+		if
+		:: wants[BX] ->
+			atomic { if :: row == 0 -> row = BY_BULK; goto have :: else -> bulk_waits = 1 fi };
+			if
+			:: atomic { row == 0 -> row = BY_BULK; bulk_waits = 0 }
+			:: atomic { bulk_doomed -> bulk_waits = 0; goto undo }
+			:: atomic { MAY_ERR -> faults--; bulk_waits = 0; goto undo }
+			fi
+		:: else
+		fi;
+have:
+		/* replay_pieces(): look(), nap() */
+		atomic {
+			if
+			:: bulk == B_TURN -> goto commit
+			:: bulk == B_DROPPED || bulk_doomed -> goto undo
+			:: else
+			fi
+		};
+		if
+		:: atomic { latch_bulk -> latch_bulk = 0; goto have }
+		:: atomic { bulk_doomed -> goto undo }
+		:: atomic { MAY_ERR -> faults--; goto undo }
+		fi;
+commit:
+		if
+		:: skip
+		:: atomic { MAY_ERR -> faults--; goto undo }
+		:: atomic { bulk_doomed -> goto undo }
+		fi;
+#ifndef BUG_BULK_UNTOLD
+		applier_committing = bulk_ticket;
+#endif
+		atomic { i = R(bulk_ticket).index; local_commit(i, bulk_ticket, BY_BULK); i = 0 };
+		advance(bulk_ticket);
+		atomic { if :: applier_committing == bulk_ticket -> applier_committing = 0 :: else fi };
+		/* leave() */
+		bulk = B_FREE;
+#ifndef BUG_BULK_NO_WAKE
+		latch_applier = 1;
+#endif
+		goto loop;
+undo:
+		/* AbortCurrentTransaction(), then leave() */
+		atomic { if :: row == BY_BULK -> row = 0 :: else fi };
+		atomic {
+			bulk_doomed = 0;
+			if
+			:: bulk == B_DROPPED -> bulk = B_FREE
+			:: bulk == B_OPEN || bulk == B_TURN -> bulk = B_FAILED
+			:: else
+			fi
+		};
+#ifndef BUG_BULK_NO_WAKE
+		latch_applier = 1;
+#endif
+		goto loop;
+sleep:
+		atomic { latch_bulk -> latch_bulk = 0; goto loop }
+	} unless { epoch != me };
+	goto again
+}
+#endif
+
+/* ---- guard: worker/guard.c, kick() for whoever has the row that the applier, or the bulk applier that has its turn, waits for ---- */
+
+#ifndef BUG_BULK_UNGUARDED
+#define IN_THE_WAY (applier_waits || (bulk_waits && bulk == B_TURN))
+#else
+#define IN_THE_WAY applier_waits
+#endif
 
 /* It polls for ever; here it looks only when that can lead to something, so that a hang shows as nothing left to do. */
 #ifndef BUG_ORPHAN_WAITS
@@ -573,10 +817,13 @@ again:
 #endif
 look:
 		/* free_applier(), then the slot's word as kick() reads it; what it does about it comes later. Looking again at what was told changes nothing. */
-		atomic {
-			applier_waits && row > 0 && row <= NB && !(slot[row - 1].doomed) && slot[row - 1].demoted != slot[row - 1].req && ACTS(row - 1) ->
+		if
+		:: atomic { applier_waits && row == BY_BULK && !bulk_doomed -> bulk_doomed = 1; goto look }
+		:: atomic {
+			IN_THE_WAY && row > 0 && row <= NB && !(slot[row - 1].doomed) && slot[row - 1].demoted != slot[row - 1].req && ACTS(row - 1) ->
 			s = row - 1; r = slot[s].req; st = slot[s].st
-		};
+		}
+		fi;
 		if
 		:: st == GRANTED ->
 			atomic {
@@ -618,9 +865,12 @@ proctype chaos() {
 			slot[i].doomed = 0; slot[i].committing = 0; slot[i].unknown = 0; latch_b[i] = 0; i++ :: else -> break od;
 		i = 0; do :: i < NL -> pend_slot[i] = 0; pend_req[i] = 0;
 			if :: prop[i] == HELD -> prop[i] = GONE :: else fi; if :: prop[i] != NONE -> old_life[i] = 1 :: else fi; i++ :: else -> break od;
-		i = 0; do :: i < RING -> ring[i].owner = 0; ring[i].slot = 0; ring[i].index = 0; i++ :: else -> break od;
+		i = 0; do :: i < RING -> ring[i].owner = 0; ring[i].slot = 0; ring[i].index = 0; ring[i].bulk = 0; i++ :: else -> break od;
 		do :: list?_ :: empty(list) -> break od;
-		turn = 1; tickets_end = 1; last_ticket = 0; follow_index = 0; watermark = la; applier_ticket = 0; delivered = 0;
+		turn = 1; tickets_end = 1; wlock = 0; applier_ticket = 0; applier_committing = 0; delivered = 0;
+		i = 0; do :: i < NG -> last_ticket[i] = 0; follow_index[i] = 0; watermark[i] = la; i++ :: else -> break od;
+		bulk = B_FREE; bulk_ticket = 0; latch_bulk = 0; bulk_doomed = 0; bulk_waits = 0; gathered = 0; begun = 0;
+		if :: row_commit > la -> row_commit = la :: else fi;
 		latch_raft = 0; latch_applier = 0; row = 0; applier_waits = 0; i = 0 }
 	:: faults == 0 -> break
 	od;
@@ -634,8 +884,13 @@ proctype judge() {
 	timeout -> atomic {
 		assert(ended == NB);						/* every client has its answer: nobody waits for a turn that never comes */
 		assert(delivered == nlog && turn == tickets_end);
-		assert(watermark == nlog);
-		assert(row == 0);
+		i = 1; do :: i <= nlog ->
+			assert(!HAS(i, 0) || watermark[0] >= i);
+#if NG > 1
+			assert(!HAS(i, 1) || watermark[1] >= i);
+#endif
+			i++ :: else -> break od;
+		assert(row == 0 && bulk == B_FREE && !gathered && applier_committing == 0);
 		i = 1; do :: i <= nlog -> assert(verdict[i] != COMMIT || commits[i] == 1); i++ :: else -> break od;	/* exactly one of backend and applier */
 		i = 0; do :: i < NL ->
 			assert(told[i] != 0);
@@ -653,6 +908,10 @@ init {
 		i = 0; do :: i < NX -> wants[i] = (WANTS >> i) & 1; i++ :: else -> break od;
 		i = 0;
 		run raft_worker(); run group(); run applier(); run guard(); run chaos(); run judge();
+#ifdef BULK
+		run bulk_applier();
+#endif
+
 		do :: i < NB -> run backend(i); i++ :: else -> break od;
 		i = 0
 	}

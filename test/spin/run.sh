@@ -7,7 +7,9 @@ cd "$(dirname "$0")/../.."
 command -v spin >/dev/null || test/deps spin || exit 2
 BUILD=build/spin
 # what is finished, and the size of each
-handover_sizes=("-DNB=1 -DF=0" "-DNB=1 -DF=1" "-DNB=1 -DF=1 -DWANTS=3" "-DNB=1 -DF=1 -DCRASH" "-DNB=2 -DF=1 -DWANTS=6 -DIN_ORDER")
+handover_sizes=("-DNB=1 -DF=0" "-DNB=1 -DF=1" "-DNB=1 -DF=1 -DWANTS=3" "-DNB=1 -DF=1 -DCRASH" "-DNB=2 -DF=1 -DWANTS=6 -DIN_ORDER"
+	"-DNB=1 -DF=0 -DNR=2 -DRING=2" "-DNB=1 -DF=0 -DNG=2" "-DNB=1 -DF=1 -DNG=2 -DWANTS=0 -DIN_ORDER"
+	"-DNB=1 -DF=0 -DBULK -DWANTS=3" "-DNB=1 -DF=1 -DBULK -DWANTS=2 -DIN_ORDER" "-DNB=1 -DF=0 -DNR=2 -DBULK -DWANTS=6 -DIN_ORDER" "-DNB=1 -DF=0 -DBULK -DNG=2 -DWANTS=2 -DIN_ORDER")
 sequencer_sizes=("-DF=0" "-DF=1 -DNOS -DATONCE" "-DF=2 -DONE" "-DF=3 -DONE -DNOS" "-DF=0 -DNOS -DK10=1" "-DNG=3 -DF=0 -DNOS -DATONCE" "-DNG=3 -DF=1 -DNOS -DONE"
 	"-DF=1 -DCANCEL -DK10=1 -DONE" "-DF=1 -DLATE" "-DF=1 -DDEAD -DNOS -DATONCE")
 # the size in which each planted bug shows
@@ -23,6 +25,12 @@ handover_bugs=(
 	"BUG_WAKE_FIRST_OWNER -DNB=1 -DF=1 -DWANTS=0"
 	"BUG_NO_GUARD -DNB=1 -DF=0 -DWANTS=3"
 	"BUG_ORPHAN_WAITS -DNB=2 -DF=1 -DWANTS=6 -DIN_ORDER"
+	"BUG_BASE_EARLY -DNB=1 -DF=0 -DWANTS=3"
+	"BUG_ADVANCE_UNLOCKED -DNB=1 -DF=0 -DNG=2"
+	"BUG_BULK_UNTOLD -DNB=1 -DF=0 -DBULK -DWANTS=3"
+	"BUG_BULK_NO_WAKE -DNB=1 -DF=1 -DBULK -DWANTS=2 -DIN_ORDER"
+	"BUG_BULK_IMPATIENT -DNB=1 -DF=0 -DBULK -DWANTS=0"
+	"BUG_BULK_UNGUARDED -DNB=1 -DF=0 -DBULK -DWANTS=3"
 )
 sequencer_bugs=(
 	"BUG_KNOWN_OUTCOME -DF=0"

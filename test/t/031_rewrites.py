@@ -16,6 +16,11 @@ def columns(c, i, table):
 	return c.value(i, "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped", table)
 
 
+def only_on(c, i):
+	"""An expression that is true on that node alone."""
+	return "current_setting('port') = '%d'" % c.servers[i].port
+
+
 @test
 def each_kind_of_value(c):
 	make(c, "CREATE TABLE kinds (id int PRIMARY KEY, who text NOT NULL DEFAULT 'x')", "INSERT INTO kinds SELECT generate_series(1, 50)")
@@ -97,7 +102,7 @@ def constraints_hold(c):
 def checks_that_differ_from_node_to_node(c):
 	"""What the origin has checked holds, though the expression is false on the other nodes."""
 	make(c, "CREATE TABLE checked (id int PRIMARY KEY)", "INSERT INTO checked SELECT generate_series(1, 5)")
-	here = "current_setting('port') = '%d'" % c.servers[1].port
+	here = only_on(c, 1)
 	c.execute(1, "ALTER TABLE checked ADD CONSTRAINT one CHECK (%s), ADD COLUMN n int CHECK (n IS NULL AND %s), ADD CONSTRAINT later CHECK (id < 3) NOT VALID" % (here, here))
 	c.wait_caught_up()
 	for i in c:
@@ -105,6 +110,112 @@ def checks_that_differ_from_node_to_node(c):
 			  "checked_n_check true, later false, one true")
 	fails("23514", c.execute, 1, "ALTER TABLE checked ADD CHECK (id < 5)")
 	same(c, "checked")
+
+
+@test
+def validated_where_it_differs_from_node_to_node(c):
+	here = only_on(c, 1)
+	make(c, "CREATE TABLE later (id int PRIMARY KEY, up int)", "INSERT INTO later SELECT g, g FROM generate_series(1, 5) g", "CREATE TABLE later_child () INHERITS (later)",
+		 "INSERT INTO later_child VALUES (6, 1)", "ALTER TABLE later ADD CONSTRAINT one CHECK (%s) NOT VALID" % here,
+		 "ALTER TABLE later ADD CONSTRAINT own CHECK (%s) NO INHERIT NOT VALID" % here, "ALTER TABLE later ADD CONSTRAINT up FOREIGN KEY (up) REFERENCES later NOT VALID")
+	c.execute(1, "ALTER TABLE later VALIDATE CONSTRAINT one, ADD CONSTRAINT two CHECK (%s AND id > 0) NOT VALID, VALIDATE CONSTRAINT two, VALIDATE CONSTRAINT up" % here)
+	c.execute(1, "ALTER TABLE later VALIDATE CONSTRAINT own")
+	c.wait_caught_up()
+	for i in c:
+		equal(c.value(i, "SELECT string_agg(conrelid::regclass || ' ' || conname, ', ' ORDER BY conrelid::regclass::text, conname) FROM pg_constraint"
+					  " WHERE conrelid IN ('later'::regclass, 'later_child'::regclass) AND contype <> 'p' AND convalidated"),
+			  "later one, later own, later two, later up, later_child one, later_child two")
+	make(c, "ALTER TABLE later ADD CONSTRAINT wrong CHECK (id < 5) NOT VALID")
+	fails("23514", c.execute, 2, "ALTER TABLE later VALIDATE CONSTRAINT wrong")
+	fails("42704", c.execute, 2, "ALTER TABLE later VALIDATE CONSTRAINT nothing")
+	same(c, "later", "later_child")
+
+
+@test
+def checks_of_domains_differ_from_node_to_node(c):
+	here = only_on(c, 1)
+	make(c, "CREATE DOMAIN num AS int", "CREATE DOMAIN num2 AS num", "CREATE TABLE of_domain (id int PRIMARY KEY, n num2, t text)",
+		 "INSERT INTO of_domain SELECT g, g FROM generate_series(1, 5) g")
+	c.execute(1, "ALTER DOMAIN num ADD CHECK (VALUE > 0 AND %s)" % here)
+	c.execute(1, "ALTER DOMAIN num2 ADD CONSTRAINT late CHECK (VALUE < 10 AND %s) NOT VALID" % here)
+	c.execute(1, "ALTER DOMAIN num ADD CHECK (VALUE < 6)")		# as ever, and with the name that PostgreSQL generates
+	c.execute(1, "ALTER DOMAIN num2 VALIDATE CONSTRAINT late")
+	c.execute(1, "ALTER DOMAIN num2 ADD CONSTRAINT never CHECK (VALUE > 3) NOT VALID")
+	c.wait_caught_up()
+	for i in c:
+		equal(c.value(i, "SELECT string_agg(conname || ' ' || convalidated, ', ' ORDER BY conname) FROM pg_constraint WHERE contypid IN ('num'::regtype, 'num2'::regtype)"),
+			  "late true, never false, num_check true, num_check1 true", "node %d" % i)
+	fails("23514", c.execute, 1, "ALTER DOMAIN num2 VALIDATE CONSTRAINT never")
+	fails("23514", c.execute, 1, "ALTER DOMAIN num ADD CHECK (VALUE > 2)")
+	fails("23514", c.execute, 1, "INSERT INTO of_domain VALUES (6, 7)")
+	fails("23514", c.execute, 2, "INSERT INTO of_domain VALUES (6, 5)")		# it is there
+	make(c, "ALTER DOMAIN num2 DROP CONSTRAINT never")
+	# values that get such a type
+	make(c, "CREATE TYPE pair AS (a num2, b text)")
+	for command in ("ADD COLUMN given num2 DEFAULT 3", "ALTER COLUMN t TYPE num2 USING coalesce(t, '5')::int", "ADD COLUMN list num[] DEFAULT ARRAY[1, 2]",
+					"ADD COLUMN p pair DEFAULT ROW(1, 'x')", "ALTER COLUMN id TYPE bigint USING (id::num)::bigint"):
+		c.execute(1, "ALTER TABLE of_domain " + command)
+	c.execute(1, "CREATE DOMAIN nothing AS int CHECK (VALUE IS NULL AND %s)" % here)
+	c.execute(1, "ALTER TABLE of_domain ADD COLUMN nothing nothing")
+	make(c, "CREATE TYPE kind AS (a int, b text)", "CREATE TABLE typed OF kind", "INSERT INTO typed VALUES (1, 'x')")
+	c.execute(1, "ALTER TYPE kind ALTER ATTRIBUTE b TYPE varchar(9) CASCADE")		# as ever
+	c.execute(1, "ALTER TYPE kind ALTER ATTRIBUTE a TYPE num2 CASCADE")
+	same(c, "of_domain", "typed")
+	equal(c.value(3, "SELECT string_agg(given || ' ' || t || ' ' || list::text || ' ' || p::text, ', ') FROM of_domain WHERE id = 1"), "3 5 {1,2} (1,x)")
+
+
+@test
+def what_postgres_checks_again_by_itself(c):
+	"""A type that changes below a check; the bounds of partitions, NOT NULL, foreign keys, EXCLUDE beside a check that is false elsewhere."""
+	here = only_on(c, 1)
+	make(c, "CREATE TABLE again (id int PRIMARY KEY, v int, w int)", "CREATE TABLE again_child () INHERITS (again)", "INSERT INTO again VALUES (1, 1, 1), (2, 2, 1)",
+		 "INSERT INTO again_child VALUES (3, 3, 1)", "CREATE TABLE whole (k int NOT NULL, r int4range) PARTITION BY LIST (k)", "CREATE TABLE rest PARTITION OF whole DEFAULT",
+		 "CREATE TABLE piece (k int NOT NULL, r int4range)", "INSERT INTO piece SELECT 1, int4range(g, g + 1) FROM generate_series(1, 5) g", "INSERT INTO rest VALUES (2, NULL)")
+	c.execute(1, "ALTER TABLE again ADD CONSTRAINT mine CHECK (v > 0 AND %s)" % here)
+	c.execute(1, "ALTER TABLE again_child ADD CONSTRAINT own CHECK (w > 0 AND %s)" % here)
+	c.execute(1, "ALTER TABLE piece ADD CHECK (%s)" % here)
+	c.execute(1, "ALTER TABLE again ALTER COLUMN v TYPE bigint")
+	c.execute(1, "ALTER TABLE again ALTER COLUMN w TYPE numeric")
+	c.execute(1, "ALTER TABLE again ALTER COLUMN v SET NOT NULL, ADD UNIQUE (v)")
+	c.execute(1, "ALTER TABLE piece ADD COLUMN up bigint REFERENCES again (v), ADD FOREIGN KEY (k) REFERENCES again (v)")
+	c.execute(1, "ALTER TABLE piece ADD EXCLUDE USING gist (r WITH &&), DROP COLUMN up")
+	c.execute(1, "ALTER TABLE whole ATTACH PARTITION piece FOR VALUES IN (1)")
+	same(c, "again", "again_child", "whole", "piece", "rest")
+	fails("23514", c.execute, 2, "ALTER TABLE again ADD CHECK (v < 3)")
+
+
+@test
+def materialized_views_hold_the_origins_rows(c):
+	"""What the query gives may be something else on every node, or an error; functions in it that write do so once."""
+	make(c, "CREATE TABLE base (id int PRIMARY KEY)", "INSERT INTO base SELECT generate_series(1, 200)", "CREATE TABLE noted (id int)",
+		 "CREATE FUNCTION note(i int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO noted VALUES (i); RETURN i; END $$")
+	c.execute(1, "CREATE MATERIALIZED VIEW mv AS SELECT id, random() AS r, 1 / (%s)::int AS x, repeat('long', id * 100) AS t FROM base" % only_on(c, 1))
+	c.execute(2, "CREATE MATERIALIZED VIEW mv_drawn AS SELECT id, gen_random_uuid() AS u FROM base ORDER BY random() LIMIT 5")
+	c.execute(3, "CREATE MATERIALIZED VIEW mv_empty AS SELECT note(id) AS id FROM base WITH NO DATA")
+	make(c, "CREATE UNIQUE INDEX mv_id ON mv (id)", "CREATE INDEX mv_half ON mv ((r * 2)) WHERE id > 100")
+	same(c, "mv", "mv_drawn")
+	equal(c.value(3, "SELECT count(*) FROM mv WHERE id BETWEEN 5 AND 9 AND x = 1"), "5")
+	for i in c:
+		fails("55000", c.execute, i, "TABLE mv_empty")
+	before = c.digest(2, "mv")
+	c.execute(1, "INSERT INTO base VALUES (201); REFRESH MATERIALIZED VIEW mv")
+	c.execute(3, "REFRESH MATERIALIZED VIEW mv_empty; REFRESH MATERIALIZED VIEW mv_drawn")
+	same(c, "mv", "mv_drawn", "mv_empty", "noted")
+	equal(c.digest(2, "mv") != before, True, "new rows")
+	equal([c.value(i, "SELECT count(*) FROM noted") for i in c], ["201"] * 3)
+	c.execute(1, "DELETE FROM base WHERE id < 10; REFRESH MATERIALIZED VIEW CONCURRENTLY mv")
+	same(c, "mv")
+	with c.connect(1) as one:
+		one.execute("BEGIN; DELETE FROM base WHERE id < 20; REFRESH MATERIALIZED VIEW mv; SAVEPOINT s; REFRESH MATERIALIZED VIEW mv WITH NO DATA; ROLLBACK TO s")
+		one.execute("CREATE MATERIALIZED VIEW mv2 AS SELECT * FROM mv ORDER BY r LIMIT 3; REFRESH MATERIALIZED VIEW mv2; COMMIT")
+	same(c, "mv", "mv2")
+	for i in c:
+		equal(c.value(i, "SELECT (SELECT count(*) FROM mv) || ' ' || (SELECT count(*) FROM mv2)"), "182 3", "node %d" % i)
+	c.execute(2, "REFRESH MATERIALIZED VIEW mv2 WITH NO DATA")
+	c.wait_caught_up()
+	fails("55000", c.execute, 3, "TABLE mv2")
+	c.execute(2, "DROP MATERIALIZED VIEW mv CASCADE")
+	same(c, "base")
 
 
 @test

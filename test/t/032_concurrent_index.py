@@ -207,6 +207,29 @@ def schema_change_in_the_middle(c):
 	same_everywhere(c, "unrelated")
 
 
+@test
+def node_that_applies_nothing_is_not_waited_for(c):
+	"""Quarantined, and connected: the session is warned of it, and it makes the index when it is mended."""
+	make(c, "CREATE TABLE damaged (id int PRIMARY KEY)")
+	rename = "SET allow_system_table_mods = on; UPDATE pg_class SET relname = '%s' WHERE relname = '%s'"
+	c.execute(3, rename % ("mislaid", "damaged"))
+	c.execute(1, "INSERT INTO damaged VALUES (1)")
+	poll("quarantine of node 3", lambda: metric(c, 3, "nodedb_member_state") == 3, SECONDS)
+	equal(c.value(1, "SELECT connected FROM nodedb.nodes WHERE name = 'node3'"), "t")
+	for name, unique in (("t_without_3", ""), ("t_unique_without_3", "UNIQUE")):
+		with c.connect(1) as connection:
+			connection.execute("SET nodedb.commit_timeout = 3000")
+			connection.execute("CREATE %s INDEX CONCURRENTLY %s ON t (b, id)" % (unique, name))
+			equal(["node3" in notice for notice in connection.notices if notice.startswith("WARNING")], [True], str(connection.notices))
+		for i in (1, 2):
+			equal(is_valid(c, i, name), True, "node %d" % i)
+	c.execute(3, rename % ("damaged", "mislaid"))
+	c.restart(3)
+	c.wait_ready()
+	valid_everywhere(c, "t_without_3")
+	unique_everywhere(c, "t_unique_without_3", "t", "b, id")
+
+
 # ---- unique ones ----
 
 def unique_everywhere(c, name, table, columns, nodes=None):

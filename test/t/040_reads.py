@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """What is acknowledged on one node is seen by every kind of strong read on another, however far that node's applier lags; never by accident:
-the same read with consistency "local" sees the older state. Reads that need no majority do not wait for one.
+the same read with consistency "local" sees the older state. Reads that need no majority do not wait for one. The tables are in several data groups: a read
+waits for those that it reads from, and no more; a fenced one sees all of them at one place of their common order.
 """
 import contextlib
 import os
 import signal
+import threading
 
 from harness import *
 
-setup(nodes=3)
+GROUPS = 4
+setup(nodes=3, init_options="data_groups => %d" % GROUPS)
 
 WRITER, READER = 1, 2
 _counter = [0]
@@ -69,6 +72,10 @@ PATHS = {
 	"with": ([], "WITH w AS MATERIALIZED (%s) SELECT v FROM w" % SELECT, []),
 	"view": ([], "SELECT v FROM r_view WHERE id = 1", []),
 	"partitioned": ([], "SELECT v FROM r_parts WHERE id = 1", []),
+	"two_groups": ([], "SELECT r.v FROM parent RIGHT JOIN r USING (id) WHERE r.id = 1", []),
+	"function_of_another_group": ([], "SELECT read_both() FROM generate_series(1, 1) LEFT JOIN parent ON true LIMIT 1", []),
+	"block_of_another_group": (["BEGIN", "SELECT count(*) FROM parent"], SELECT, []),
+	"message_of_another_group": ([], "SELECT count(*) FROM parent; " + SELECT, []),
 	"cursor": (["BEGIN"], "DECLARE c CURSOR FOR " + SELECT, ["FETCH c"]),
 	"cursor_rr": ([RR], "DECLARE c CURSOR FOR " + SELECT, ["FETCH c"]),
 	"cursor_in_sql_function": (["BEGIN"], "SELECT read_declares()", ["FETCH c"]),
@@ -136,6 +143,10 @@ def objects_are_made(c):
 		"CREATE FUNCTION read_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := (%s); RETURN NEW; END $$" % SELECT,
 		"CREATE TABLE parent (id int PRIMARY KEY)",
 		"CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent)",
+		"SELECT nodedb.place_table('r', 2)",
+		"SELECT nodedb.place_table('r_part', 3)",
+		"SELECT nodedb.place_table('child', 4)",
+		"CREATE FUNCTION read_both() RETURNS text LANGUAGE sql STABLE AS $$ SELECT v FROM r WHERE id = 1 $$",
 	):
 		prepare(c, sql)
 	for sql in (						# heap tables are of one node
@@ -148,6 +159,15 @@ def objects_are_made(c):
 
 @test
 def no_strong_read_is_stale(c):
+	no_read_is_stale(c, "strong")
+
+
+@test
+def no_fenced_read_is_stale(c):
+	no_read_is_stale(c, "fenced")
+
+
+def no_read_is_stale(c, level):
 	stale, missed = [], []
 	for path in PATHS:
 		with lagging(c) as resume:
@@ -160,6 +180,7 @@ def no_strong_read_is_stale(c):
 					if read(c, session, path, lambda: None) != old:
 						missed.append(path)
 			with c.connect(READER) as session:
+				session.execute("SET nodedb.read_consistency = %s" % level)
 				def check():
 					sleeps(c, READER, session)
 					resume()
@@ -258,6 +279,22 @@ def session_token_carries_what_was_written(c):
 
 
 @test
+def a_statement_waits_for_its_groups_only(c):
+	"""In the log of r's group stands what is not applied here; in those of parent and child nothing."""
+	with lagging(c), c.connect(READER) as session:
+		write(c)
+		session.execute("SELECT * FROM parent")
+		session.execute("SELECT * FROM child JOIN parent ON parent.id = child.parent")
+		session.execute("BEGIN")
+		session.execute("UPDATE child SET parent = parent")
+		session.execute("DELETE FROM child WHERE id = 77")
+		session.execute("ROLLBACK")
+		session.execute("SET statement_timeout = 300")
+		fails("57014", session.execute, "SELECT * FROM parent, r")
+		fails("57014", session.execute, RR + "; SELECT * FROM parent")
+
+
+@test
 def bad_session_tokens_are_refused(c):
 	with c.connect(READER) as session:
 		token = session.value("SELECT nodedb.session_token()")
@@ -307,6 +344,107 @@ def waiting_reader_sees_the_new_schema(c):
 			else:
 				equal(session.result(), [("1",)])
 			equal(session.value("SELECT %s FROM r WHERE id = 1" % column), "7")
+
+
+PAIR = "SELECT x.n, y.n FROM fence_x x, fence_y y WHERE x.id = 1 AND y.id = 1"
+
+
+def pairs(c, level, done):
+	"""What readers on all nodes see of two rows of different groups, each changed by a client of its own on another node, until done(pairs)."""
+	stop = threading.Event()
+	failures, seen = [], set()
+	lock = threading.Lock()
+
+	def loop(node, work):
+		try:
+			with c.connect(node) as session:
+				while not stop.is_set():
+					work(session)
+		except Exception as error:
+			failures.append(error)
+			stop.set()
+
+	def read(session):
+		rows = session.execute(PAIR)
+		with lock:
+			seen.add(tuple(int(x) for x in rows[0]))
+			if done(seen):
+				stop.set()
+
+	def reader(session):
+		session.execute("SET nodedb.read_consistency = %s" % level)
+		while not stop.is_set():
+			read(session)
+
+	threads = [threading.Thread(target=loop, args=(node, lambda s, t=table: s.execute("UPDATE %s SET n = n + 1 WHERE id = 1" % t)), daemon=True)
+			   for node, table in ((1, "fence_x"), (2, "fence_y"))]
+	threads += [threading.Thread(target=loop, args=(node, reader), daemon=True) for node in c for _ in range(2)]
+	for thread in threads:
+		thread.start()
+	ended = stop.wait(60)
+	stop.set()
+	for thread in threads:
+		thread.join(30)
+	if failures:
+		raise failures[0]
+	equal(ended, True, "%d pairs seen with %s" % (len(seen), level))
+	return seen
+
+
+def fork(seen):
+	"""Two pairs of which neither is before the other: no order of the changes explains both."""
+	highest = (-1, -1)
+	for pair in sorted(seen):
+		if pair[1] < highest[1]:
+			return highest, pair
+		highest = max(highest, pair, key=lambda p: p[1])
+	return None
+
+
+@test
+def fenced_reads_see_one_order(c):
+	prepare(c, "CREATE TABLE fence_x (id int PRIMARY KEY, n int)")
+	prepare(c, "CREATE TABLE fence_y (id int PRIMARY KEY, n int)")
+	prepare(c, "SELECT nodedb.place_table('fence_x', 2)")
+	prepare(c, "SELECT nodedb.place_table('fence_y', 3)")
+	for table in ("fence_x", "fence_y"):
+		c.execute(1, "INSERT INTO %s VALUES (1, 0)" % table)
+	for node, group in ((1, 2), (2, 3)):
+		leader = c.leader(group)
+		if leader != node:
+			c.execute(leader, "SELECT nodedb.transfer_leadership(%d, %d)" % (group, node))
+			poll("node %d leads group %d" % (node, group), lambda: c.leader(group) == node)
+	c.wait_caught_up()
+	# Were there no such thing as a fork on this machine, the other half would show nothing.
+	pairs(c, "local", fork)
+	equal(fork(pairs(c, "fenced", lambda seen: len(seen) >= 400)), None, "pairs without an order")
+	same_everywhere(c, "fence_x", "fence_y")
+
+
+@test
+def serializable_reads_of_several_groups_are_judged(c):
+	def begun(mode):
+		session = c.connect(READER)
+		session.execute("BEGIN ISOLATION LEVEL SERIALIZABLE" + mode)
+		session.execute("SELECT n FROM fence_x WHERE id = 1")
+		session.execute("SELECT n FROM fence_y WHERE id = 1")
+		c.execute(WRITER, "UPDATE fence_x SET n = n + 1 WHERE id = 1")
+		return session
+	with begun("") as session:
+		fails("40001", session.execute, "COMMIT")
+	with begun(" READ ONLY") as session:
+		session.execute("COMMIT")
+	with c.connect(READER) as session:			# of one group: its place is in that group's order
+		session.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+		session.execute("SELECT n FROM fence_x WHERE id = 1")
+		c.execute(WRITER, "UPDATE fence_x SET n = n + 1 WHERE id = 1")
+		session.execute("COMMIT")
+	with c.connect(READER) as session:			# nothing of it was changed
+		session.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+		session.execute("SELECT n FROM fence_x WHERE id = 1")
+		session.execute("SELECT n FROM fence_y WHERE id = 1")
+		session.execute("COMMIT")
+	same_everywhere(c, "fence_x", "fence_y")
 
 
 @test

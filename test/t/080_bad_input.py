@@ -346,7 +346,7 @@ def commands_that_must_not_be(c):
 	fails(("42704", "22023", "57P03"), c.execute, 1, "SELECT nodedb.transfer_leadership(1, 99)")
 	fails("42704", c.execute, 1, "SELECT nodedb.transfer_leadership(77, 1)")
 	c.execute(1, "CREATE ROLE nobody_special")
-	for call in ("init_cluster()", "join_cluster('x:1', 'y')", "remove_node(3)", "transfer_leadership(1, 2)", "continue_from('x')", "show_stop_events()"):
+	for call in ("init_cluster()", "join_cluster('x:1', 'y')", "remove_node(3)", "transfer_leadership(1, 2)", "add_data_groups(1)", "continue_from('x')", "show_stop_events()"):
 		fails("42501", c.execute, 1, "SET ROLE nobody_special; SELECT nodedb." + call)
 	fails("42501", c.execute, 1, "SET ROLE nobody_special; SELECT * FROM nodedb.ledger")
 	c.execute(1, "DROP ROLE nobody_special")

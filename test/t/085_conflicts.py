@@ -88,7 +88,7 @@ def what_was_read(c):
 	read = "changed %s, which this SERIALIZABLE transaction had read."
 	begin, write = "BEGIN ISOLATION LEVEL SERIALIZABLE", "INSERT INTO out (what) VALUES ('x')"
 	says(refused(c, [begin, "SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off", "SELECT n FROM item WHERE id = 31", write],
-				 "UPDATE item SET n = 1 WHERE id = 31"), 'a row of table "item"', table="item", verb=read)
+				 "UPDATE item SET n = 1 WHERE id = 31"), 'row (id)=(31) of table "item"', table="item", verb=read)
 	says(refused(c, [begin, "SELECT sum(n) FROM pair", write], "UPDATE pair SET n = 7 WHERE a = 10"), 'table "pair"', table="pair", verb=read)
 
 

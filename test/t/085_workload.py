@@ -8,11 +8,10 @@ from harness import *
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../workload"))
 import checks  # noqa: E402
-from workload import Workload  # noqa: E402
-
-setup(nodes=3)
+from workload import Workload, groups_of  # noqa: E402
 
 SEED = int(os.environ.get("WORKLOAD_SEED", random.randrange(1 << 30)))
+setup(nodes=3, init_options="data_groups => %d" % groups_of(SEED))
 _workloads = []
 
 

@@ -93,13 +93,16 @@ class Session:
 		return self.thread.is_alive()
 
 
+def at_event(c, node, event, pid=None):
+	"""The processes (or this one) that stand at the event."""
+	with c.connect(node, consistency="local") as connection:
+		pids = [int(row[0]) for row in connection.execute("SELECT pid FROM nodedb.stop_events WHERE event = $1", event)]
+	return [i for i in pids if pid in (None, i)]
+
+
 def stopped(c, node, event, pid=None):
 	"""Wait until a process (this one) stands at the event; its pid."""
-	def look():
-		with c.connect(node, consistency="local") as connection:
-			pids = [int(row[0]) for row in connection.execute("SELECT pid FROM nodedb.stop_events WHERE event = $1", event)]
-			return pids if pid is None else pid in pids and [pid]
-	return poll("a process of node %d at event %s" % (node, event), look, SECONDS, 0.02)[0]
+	return poll("a process of node %d at event %s" % (node, event), lambda: at_event(c, node, event, pid), SECONDS, 0.02)[0]
 
 
 def release(c, node, event):
@@ -108,7 +111,7 @@ def release(c, node, event):
 
 
 def stop_applier(c, node, events):
-	"""Let the node's applier stop at these events; '' ends that for batches to come."""
+	"""Let the node's applier stop at these events, or whatever else has no session; '' ends that for batches to come."""
 	with c.connect(node) as connection:
 		connection.execute("ALTER SYSTEM SET nodedb.stop_at = '%s'" % events if events else "ALTER SYSTEM RESET nodedb.stop_at")
 		connection.execute("SELECT pg_reload_conf()")

@@ -30,6 +30,8 @@ NdStatus kit_certify(Certifier *c, uint64_t index, KitEntry *e, Verdict *v)
 		status = entry_encode_txn(&buf, e->flags, e->txn, e->base, e->keys, e->n_keys, e->read_base, e->reads, e->n_reads, e->chunks, e->n_chunks);
 	else
 		status = entry_encode_header(&buf, e->kind, e->flags, e->txn, e->base, e->keys, e->n_keys, e->chunks, e->n_chunks);
+	if (status == ND_OK && e->waits)
+		nd_buf_varint(&buf, e->age);
 	if (status == ND_OK)
 		status = entry_decode(buf.data, buf.len, &h);
 	if (status == ND_OK)

@@ -25,6 +25,8 @@ typedef struct KitEntry
 	uint64_t	position;		/* MARKER, OUTCOME (flags: commit); both of groups 1 and 2 */
 	uint64_t	previous;
 	uint64_t	decision;
+	bool		waits;			/* RESERVE: it has a body */
+	uint64_t	age;
 } KitEntry;
 
 /* Encode, decode, certify. Sorts the entry's keys. Only the certifier's own allocations are counted and fail (nomem_kit.h). */

@@ -21,8 +21,9 @@ static NdStatus on_deliver(void *ctx, const NodeDelivery *d)
 	KitNode    *n = ctx;
 	KitSeen    *s = &n->seen[n->n_seen];
 
-	if (n->busy)
+	if (n->busy || (n->busy_group > 0 && d->group == n->busy_group) || (n->busy_meta && d->group == ND_GROUP_META))
 		return ND_BUSY;
+	n->busy = n->room > 0 && --n->room == 0;
 	assert_true(n->n_seen < KIT_SEEN);
 	*s = (KitSeen) {
 		.group = d->group, .index = d->index, .term = d->term, .kind = d->kind, .replayed = d->replayed,
@@ -38,6 +39,16 @@ static NdStatus on_deliver(void *ctx, const NodeDelivery *d)
 		s->parts[i] = d->parts[i];
 	n->n_seen++;
 	return ND_OK;
+}
+
+static void on_granted(void *ctx, NdGroupId group, uint64_t index, TxnId txn)
+{
+	KitNode    *n = ctx;
+
+	(void) group;
+	n->turns++;
+	n->turn_index = index;
+	n->turn_txn = txn;
 }
 
 static void on_failed(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason)
@@ -197,7 +208,7 @@ void kit_open(Kit *k, NdNodeId id)
 void kit_start(Kit *k, NdNodeId id)
 {
 	KitNode    *n = at(k, id);
-	NodeCallbacks callbacks = {.deliver = on_deliver, .proposal_failed = on_failed, .read_done = on_read, .log = on_log, .ctx = n};
+	NodeCallbacks callbacks = {.deliver = on_deliver, .granted = on_granted, .proposal_failed = on_failed, .read_done = on_read, .log = on_log, .ctx = n};
 	TransportCallbacks calls = {
 		.frame = on_frame, .peer_up = on_up, .peer_down = on_down, .refused = on_refused, .request = on_request, .answer = on_answer,
 		.log = on_transport_log, .ctx = n,
@@ -394,6 +405,30 @@ NdStatus kit_propose(Kit *k, NdNodeId id, NdGroupId group, uint64_t counter, uin
 	return status;
 }
 
+NdStatus kit_propose_several(Kit *k, NdNodeId at, uint64_t counter, uint64_t base, uint64_t key, uint32_t deadline, NdGroupId a, NdGroupId b)
+{
+	TxnId		txn = {at, k->nodes[at].incarnation, counter};
+	EntryKey	keys[] = {{key, KEY_ROW_UPDATE}};
+	SeqPart		parts[2];
+	NdBuf		entry;
+	NdBuf		buf;
+	NdBlob	   *request;
+	NdStatus	status;
+
+	nd_buf_init(&entry);
+	nd_buf_init(&buf);
+	assert_int_equal(entry_encode_txn(&entry, 0, txn, base, keys, 1, 0, NULL, 0, NULL, 0), ND_OK);
+	parts[0] = (SeqPart) {a, entry.data, (uint32_t) entry.len};
+	parts[1] = (SeqPart) {b, entry.data, (uint32_t) entry.len};
+	assert_int_equal(seq_encode_request(&buf, txn, 0, parts, 2), ND_OK);
+	request = nd_blob_new(buf.data, (uint32_t) buf.len);
+	nd_buf_free(&entry);
+	nd_buf_free(&buf);
+	status = node_propose_several(k->nodes[at].node, request, deadline);
+	nd_blob_unref(request);
+	return status;
+}
+
 uint32_t kit_count(Kit *k, NdNodeId id, NdNodeId origin, uint64_t counter, VerdictKind verdict)
 {
 	KitNode    *n = at(k, id);
@@ -402,6 +437,25 @@ uint32_t kit_count(Kit *k, NdNodeId id, NdNodeId origin, uint64_t counter, Verdi
 	for (uint32_t i = 0; i < n->n_seen; i++)
 		count += n->seen[i].has_header && n->seen[i].txn.node == origin && n->seen[i].txn.incarnation == k->nodes[origin].incarnation &&
 			n->seen[i].txn.counter == counter && (verdict == VERDICT_NONE || n->seen[i].verdict == verdict);
+	return count;
+}
+
+uint32_t kit_outcomes(Kit *k, NdNodeId at, NdNodeId origin, uint64_t counter, VerdictKind verdict, uint32_t *parts)
+{
+	const KitNode *n = &k->nodes[at];
+	uint32_t	count = 0;
+
+	*parts = 0;
+	for (uint32_t i = 0; i < n->n_seen; i++)
+	{
+		const KitSeen *s = &n->seen[i];
+
+		if (s->has_header && !s->replayed && s->entry_kind == ENTRY_OUTCOME && s->txn.node == origin && s->txn.counter == counter && s->verdict == verdict)
+		{
+			count++;
+			*parts += s->n_parts;
+		}
+	}
 	return count;
 }
 

@@ -48,6 +48,9 @@ typedef struct KitNode
 	Transport  *transport;
 	uint64_t	applied[8];		/* per group: given to node_create() */
 	bool		busy;			/* deliver() says ND_BUSY */
+	NdGroupId	busy_group;		/* ... for this group; 0: for none */
+	bool		busy_meta;		/* ... for group 0 */
+	uint32_t	room;			/* > 0: deliver() takes so many more, and is busy then */
 	bool		stopped;		/* as by SIGSTOP: no ticks, nothing read, nothing done; connections stay */
 	KitSeen    *seen;			/* of this life */
 	uint32_t	n_seen;
@@ -56,6 +59,9 @@ typedef struct KitNode
 	NodeOutcome outcome;
 	NdStatus	reason;
 	TxnId		failed_txn;
+	uint32_t	turns;			/* of reservations that waited */
+	TxnId		turn_txn;
+	uint64_t	turn_index;
 	uint32_t	reads;
 	NdStatus	read_status;
 	uint64_t	read_index;
@@ -94,6 +100,10 @@ NdBlob	   *kit_entry(TxnId txn, uint64_t base, uint64_t key);	/* a TXN that chan
 NdStatus	kit_propose(Kit *k, NdNodeId at, NdGroupId group, uint64_t counter, uint64_t base, uint64_t key, uint32_t deadline);
 /* How often the TXN (of node `origin`, its present incarnation) was delivered at `at` with this verdict; 0 as verdict: any. */
 uint32_t	kit_count(Kit *k, NdNodeId at, NdNodeId origin, uint64_t counter, VerdictKind verdict);
+/* A transaction of groups a and b from node `at`, changing `key` in both. */
+NdStatus	kit_propose_several(Kit *k, NdNodeId at, uint64_t counter, uint64_t base, uint64_t key, uint32_t deadline, NdGroupId a, NdGroupId b);
+/* How often an OUTCOME of it with this verdict was delivered at node `at`, not replayed; *parts: of all of those. */
+uint32_t	kit_outcomes(Kit *k, NdNodeId at, NdNodeId origin, uint64_t counter, VerdictKind verdict, uint32_t *parts);
 NodeGroupStatus *kit_status(Kit *k, NdNodeId at, NdGroupId group);	/* valid until the next call */
 RaftRole	kit_role(Kit *k, NdNodeId at, NdGroupId group, NdNodeId of);	/* -1 as role: not a member */
 /* All nodes that run delivered the same (index, term, verdict) per group, in order; fails the test otherwise. */

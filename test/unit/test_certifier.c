@@ -555,6 +555,9 @@ static Certifier *rich_state(void)
 	marker(c, 27, 5, 0, part(ID(6, 1), 25, 50));
 	marker(c, 29, 9, 5, (KitEntry) {.kind = ENTRY_MARKER, .txn = ID(7, 1), .base = 25});
 	cancel(c, 30, (TxnId) {6, 2, 1}, 29);
+	/* one that owns for some entries, one that waits */
+	give(c, 31, (KitEntry) {.kind = ENTRY_RESERVE, .flags = 1, .txn = ID(2, 1), .base = 30, .keys = {{60, KEY_ROW_UPDATE}}, .n_keys = 1, .waits = true, .age = 300});
+	give(c, 32, (KitEntry) {.kind = ENTRY_RESERVE, .flags = 1, .txn = ID(8, 2), .base = 30, .keys = {{50, KEY_ROW_UPDATE}, {60, KEY_ROW_UPDATE}}, .n_keys = 2, .waits = true});
 	return c;
 }
 
@@ -575,9 +578,9 @@ static void checkpoint_round_trip(void **state)
 	assert_int_equal(a.len - 1, b.len);
 	assert_memory_equal(a.data + 1, b.data, b.len);
 	assert_true(certifier_checksum(c) == certifier_checksum(restored));
-	assert_int_equal(txn(restored, 31, ID(8, 1), 29, 8, KEY_ROW_SHARE_KEY).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(txn(restored, 33, ID(8, 1), 29, 8, KEY_ROW_SHARE_KEY).kind, VERDICT_ABORT_RESERVED);
 	assert_true(certifier_checksum(c) != certifier_checksum(restored));
-	txn(c, 31, ID(8, 1), 29, 8, KEY_ROW_SHARE_KEY);
+	txn(c, 33, ID(8, 1), 29, 8, KEY_ROW_SHARE_KEY);
 	assert_true(certifier_checksum(c) == certifier_checksum(restored));
 	nd_buf_free(&a);
 	nd_buf_free(&b);
@@ -662,7 +665,7 @@ static void last_commit(void **state)
 static void checkpoint_golden(void **state)
 {
 	static const uint8_t want[] = {
-		'N', 'D', 'C', 'T', 3, 0,
+		'N', 'D', 'C', 'T', 4, 0,
 		16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0,			/* limits */
 		2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,				/* last index, last commit */
 		0, 0, 0, 0, 0, 0, 0, 0,										/* window start */
@@ -675,7 +678,8 @@ static void checkpoint_golden(void **state)
 		1, 5, 0, 0, 0, 0, 0, 0, 0, KEY_ROW_UPDATE,
 		0,															/* owners */
 		1, 3, 0, 0, 0, 1, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 2,		/* open chunks */
-		0															/* open markers */
+		0,															/* open markers */
+		0															/* waiting */
 	};
 	Certifier  *c = create(SMALL);
 	NdBuf		buf;
@@ -753,7 +757,7 @@ static void checkpoint_damaged(void **state)
 /* Owners that nothing makes: one of no key, two that do not ascend. */
 static void checkpoint_with_odd_owners(void **state)
 {
-#define OWNER(counter, n_keys) 3, 0, 0, 0, 1, 0, 0, 0, counter, 0, 0, 0, 0, 0, 0, 0, 0, 1, n_keys
+#define OWNER(counter, n_keys) 3, 0, 0, 0, 1, 0, 0, 0, counter, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, n_keys
 #define KEY(hash) hash, 0, 0, 0, 0, 0, 0, 0, KEY_ROW_UPDATE
 	static const uint8_t good[] = {2, OWNER(8, 1), KEY(4), OWNER(9, 1), KEY(5)};
 	static const uint8_t empty[] = {1, OWNER(9, 0)};
@@ -775,7 +779,7 @@ static void checkpoint_with_odd_owners(void **state)
 	chunk(c, 1, ID(3, 1), 0);
 	nd_buf_init(&buf);
 	assert_int_equal(certifier_save(c, &buf), ND_OK);
-	owners_at = buf.len - 8 - 1 - 18 - 1;	/* before the checksum, the count of markers, the open chunk, the count of owners */
+	owners_at = buf.len - 8 - 1 - 1 - 18 - 1;	/* before the checksum, the counts of those who wait and of markers, the open chunk, the count of owners */
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
 		NdBuf		with;
@@ -829,6 +833,43 @@ static NdStatus restore(void *arg)
 	Restoring  *r = arg;
 
 	return certifier_restore(r->buf.data, r->buf.len, &r->c);
+}
+
+/* Every allocation of every RESERVE fails once: nothing has changed then, and it is judged as ever. A third of them wait. */
+static void owners_without_memory(void **state)
+{
+	Certifier  *c = create(LARGE);
+	uint32_t	failures = 0;
+
+	(void) state;
+	for (uint64_t i = 1; i <= 200; i++)
+	{
+		bool		waits = i % 3 == 0;
+		KitEntry	e = {.kind = ENTRY_RESERVE, .flags = 1, .txn = ID(1, i), .base = i - 1, .keys = {{waits ? 1 : i, KEY_ROW_UPDATE}, {1000 + i, KEY_ROW_UPDATE}},
+			.n_keys = waits ? 2 : 1, .waits = true};
+		uint64_t	before = certifier_checksum(c);
+		CertifierStatus s;
+		NdStatus	status;
+		Verdict		v;
+
+		for (uint64_t n = 1;; n++)
+		{
+			nomem_fail(n, 1);
+			status = kit_certify(c, i, &e, &v);
+			nomem_fail(0, 0);
+			if (status == ND_OK)
+				break;
+			failures++;
+			assert_int_equal(status, ND_NOMEM);
+			assert_int_equal(certifier_checksum(c), before);
+			certifier_status(c, &s);
+			assert_int_equal(s.reservations + s.waiting, i - 1);
+		}
+		assert_int_equal(v.kind, waits ? VERDICT_QUEUED : VERDICT_COMMIT);
+	}
+	assert_true(failures > 200);
+	certifier_destroy(c);
+	assert_int_equal(nomem_live(), 0);
 }
 
 static void checkpoint_without_memory(void **state)
@@ -1015,6 +1056,26 @@ static void reads_of_a_part_are_reserved(void **state)
 	certifier_destroy(c);
 }
 
+/* A value that rows come and go with: whoever changes rows of it, and whoever looks for them, exclude each other and nobody else, as parts too. */
+static void values_part_readers_from_writers(void **state)
+{
+	Certifier  *c = create(LARGE);
+	KitEntry	p = {.kind = ENTRY_MARKER, .txn = ID(1, 9), .base = 3, .read_base = 3, .reads = {{50, KEY_REL_SHARE}}, .n_reads = 1};
+
+	(void) state;
+	assert_int_equal(txn(c, 1, ID(1, 1), 0, 50, KEY_REL_ROW_EXCLUSIVE).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 2, ID(2, 1), 0, 50, KEY_REL_ROW_EXCLUSIVE).kind, VERDICT_COMMIT);
+	assert_int_equal(reader(c, 3, ID(3, 1), 2, 1, 50, KEY_REL_SHARE).kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(marker(c, 4, 1, 0, p).kind, VERDICT_PREPARED);
+	p.txn = ID(2, 9);
+	assert_int_equal(marker(c, 5, 2, 1, p).kind, VERDICT_PREPARED);
+	assert_int_equal(txn(c, 6, ID(3, 2), 5, 50, KEY_REL_ROW_EXCLUSIVE).kind, VERDICT_ABORT_RESERVED);
+	assert_int_equal(outcome(c, 7, ID(1, 9), 1, 1, 0, true).kind, VERDICT_COMMIT);
+	assert_int_equal(outcome(c, 8, ID(2, 9), 2, 2, 1, true).kind, VERDICT_COMMIT);
+	assert_int_equal(txn(c, 9, ID(3, 3), 8, 50, KEY_REL_ROW_EXCLUSIVE).kind, VERDICT_COMMIT);
+	certifier_destroy(c);
+}
+
 static void markers_survive_window_and_checkpoint(void **state)
 {
 	Certifier  *c = create(SMALL);
@@ -1078,10 +1139,12 @@ int main(void)
 		cmocka_unit_test(a_no_is_final),
 		cmocka_unit_test(only_the_outcome_ends_a_marker),
 		cmocka_unit_test(reads_of_a_part_are_reserved),
+		cmocka_unit_test(values_part_readers_from_writers),
 		cmocka_unit_test(markers_survive_window_and_checkpoint),
 		cmocka_unit_test(checkpoint_golden),
 		cmocka_unit_test(checkpoint_damaged),
 		cmocka_unit_test(checkpoint_with_odd_owners),
+		cmocka_unit_test(owners_without_memory),
 		cmocka_unit_test(checkpoint_without_memory),
 	};
 

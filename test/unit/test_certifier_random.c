@@ -43,7 +43,14 @@ typedef struct OracleReserved
 	TxnId		txn;
 	EntryKey	key;
 	uint64_t	index;			/* of the owner's first RESERVE with keys, or its MARKER */
+	uint64_t	ends;			/* by age; 0: never */
 } OracleReserved;
+
+typedef struct OracleWaiter
+{
+	KitEntry	e;
+	uint64_t	index;
+} OracleWaiter;
 
 typedef struct OracleMarker
 {
@@ -65,6 +72,10 @@ typedef struct Oracle
 	size_t		n;
 	OracleReserved reserved[ENTRIES * 16];
 	size_t		n_reserved;
+	OracleWaiter waiting[ENTRIES];
+	size_t		n_waiting;
+	TxnId		granted[ENTRIES];	/* behind the last entry */
+	size_t		n_granted;
 	OracleChunk chunks[ENTRIES];
 	size_t		n_chunks;
 	OracleMarker open[ENTRIES];
@@ -117,6 +128,91 @@ static void oracle_end_reservations(Oracle *o, TxnId txn, bool fence)
 		if (fence ? !oracle_fenced(o, o->reserved[i].txn, txn) : !same_id(o->reserved[i].txn, txn))
 			o->reserved[kept++] = o->reserved[i];
 	o->n_reserved = kept;
+}
+
+static void oracle_end_waiting(Oracle *o, TxnId txn, bool fence)
+{
+	size_t		kept = 0;
+
+	for (size_t i = 0; i < o->n_waiting; i++)
+		if (fence ? !superseded(o->waiting[i].e.txn, txn) : !same_id(o->waiting[i].e.txn, txn))
+			o->waiting[kept++] = o->waiting[i];
+	o->n_waiting = kept;
+}
+
+static bool oracle_waits_for(const KitEntry *e, EntryKey key)
+{
+	for (uint32_t k = 0; k < e->n_keys; k++)
+		if (e->keys[k].hash == key.hash && key_modes_conflict(e->keys[k].mode, key.mode))
+			return true;
+	return false;
+}
+
+/* Its place in the line: before all who came later. */
+static uint64_t oracle_place(const Oracle *o, TxnId txn)
+{
+	for (size_t i = 0; i < o->n_reserved; i++)
+		if (same_id(o->reserved[i].txn, txn))
+			return o->reserved[i].index;
+	return UINT64_MAX;
+}
+
+static bool oracle_wanted(const Oracle *o, const KitEntry *e, EntryKey key, Verdict *v)
+{
+	for (size_t i = 0; i < o->n_waiting; i++)
+	{
+		const OracleWaiter *w = &o->waiting[i];
+
+		if (same_id(w->e.txn, e->txn) || superseded(w->e.txn, e->txn) || w->index > oracle_place(o, e->txn) || !oracle_waits_for(&w->e, key))
+			continue;
+		*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = w->index, .by_txn = w->e.txn};
+		return true;
+	}
+	return false;
+}
+
+static void oracle_own(Oracle *o, const KitEntry *e, uint64_t index, uint64_t since, uint64_t age)
+{
+	uint64_t	place = oracle_place(o, e->txn);
+	uint64_t	ends = age == 0 || oracle_open(o, e->txn) != NULL ? 0 : since + age;
+
+	for (size_t i = 0; i < o->n_reserved; i++)
+		if (same_id(o->reserved[i].txn, e->txn) && o->reserved[i].ends == 0)
+			ends = 0;
+	for (uint32_t k = 0; k < e->n_keys + e->n_reads; k++)
+		o->reserved[o->n_reserved++] = (OracleReserved) {e->txn, k < e->n_keys ? e->keys[k] : e->reads[k - e->n_keys], place == UINT64_MAX ? index : place, 0};
+	for (size_t i = 0; i < o->n_reserved; i++)
+		if (same_id(o->reserved[i].txn, e->txn))
+			o->reserved[i].ends = ends;
+}
+
+/* Behind the entry: what is too old ends, and whoever can have his keys gets them. */
+static void oracle_turn(Oracle *o, uint64_t index)
+{
+	size_t		kept = 0;
+
+	for (size_t i = 0; i < o->n_reserved; i++)
+		if (o->reserved[i].ends == 0 || o->reserved[i].ends > index)
+			o->reserved[kept++] = o->reserved[i];
+	o->n_reserved = kept;
+	o->n_granted = 0;
+	for (size_t i = 0; i < o->n_waiting; i++)
+	{
+		OracleWaiter w = o->waiting[i];
+		bool		blocked = false;
+
+		for (size_t j = 0; j < o->n_reserved; j++)
+			blocked |= oracle_waits_for(&w.e, o->reserved[j].key);
+		for (size_t j = 0; j < i; j++)
+			for (uint32_t k = 0; k < o->waiting[j].e.n_keys; k++)
+				blocked |= oracle_waits_for(&w.e, o->waiting[j].e.keys[k]);
+		if (blocked)
+			continue;
+		memmove(&o->waiting[i], &o->waiting[i + 1], (--o->n_waiting - i) * sizeof(w));
+		i--;
+		oracle_own(o, &w.e, w.index, index, w.e.age);
+		o->granted[o->n_granted++] = w.e.txn;
+	}
 }
 
 static void oracle_end_chunks(Oracle *o, TxnId txn, bool fence)
@@ -184,13 +280,13 @@ static void oracle_keys(Oracle *o, const KitEntry *e, Verdict *v)
 	{
 		EntryKey	key = e->keys[k];
 
-		if (oracle_owned(o, e, key, v))
+		if (oracle_owned(o, e, key, v) || (e->kind != ENTRY_TXN && oracle_wanted(o, e, key, v)))
 			return;
 		if (e->kind != ENTRY_RESERVE && oracle_changed(o, key, e->base, v))
 			return;
 	}
 	for (uint32_t k = 0; k < e->n_reads; k++)
-		if ((e->kind == ENTRY_MARKER && oracle_owned(o, e, e->reads[k], v)) || oracle_changed(o, e->reads[k], e->read_base, v))
+		if ((e->kind == ENTRY_MARKER && (oracle_owned(o, e, e->reads[k], v) || oracle_wanted(o, e, e->reads[k], v))) || oracle_changed(o, e->reads[k], e->read_base, v))
 			return;
 }
 
@@ -247,7 +343,7 @@ static Verdict oracle_outcome(Oracle *o, uint64_t index, const KitEntry *e)
 	return (Verdict) {.kind = e->flags ? VERDICT_COMMIT : VERDICT_ABORT_ELSEWHERE, .by_index = m.index, .by_txn = e->txn};
 }
 
-static Verdict oracle_certify(Oracle *o, uint64_t index, const KitEntry *e)
+static Verdict oracle_judge(Oracle *o, uint64_t index, const KitEntry *e)
 {
 	Verdict		v = {0};
 	const OracleMarker *open = oracle_open(o, e->txn);
@@ -255,6 +351,7 @@ static Verdict oracle_certify(Oracle *o, uint64_t index, const KitEntry *e)
 	bool		decided = earlier != NULL && earlier->e.kind != ENTRY_RESERVE;
 	bool		fenced = (int64_t) e->txn.incarnation < o->incarnation[e->txn.node];
 	bool		owns = false;
+	bool		waits = false;
 
 	if (e->kind == ENTRY_OUTCOME)
 		return oracle_outcome(o, index, e);
@@ -264,10 +361,13 @@ static Verdict oracle_certify(Oracle *o, uint64_t index, const KitEntry *e)
 		o->position = e->position;
 	for (size_t i = 0; i < o->n_reserved; i++)
 		owns |= same_id(o->reserved[i].txn, e->txn);
+	for (size_t i = 0; i < o->n_waiting; i++)
+		waits |= same_id(o->waiting[i].e.txn, e->txn);
 	if (!fenced)
 	{
 		o->incarnation[e->txn.node] = e->txn.incarnation;
 		oracle_end_reservations(o, e->txn, true);
+		oracle_end_waiting(o, e->txn, true);
 		oracle_end_chunks(o, e->txn, true);
 	}
 
@@ -286,11 +386,12 @@ static Verdict oracle_certify(Oracle *o, uint64_t index, const KitEntry *e)
 
 	if (e->kind == ENTRY_CANCEL)
 	{
-		bool		proof = earlier != NULL || owns || e->base >= o->start;
+		bool		proof = earlier != NULL || owns || waits || e->base >= o->start;
 
 		if (open != NULL)
 			return (Verdict) {.by_index = open->index, .by_txn = e->txn, .first = VERDICT_PREPARED};
 		oracle_end_reservations(o, e->txn, false);
+		oracle_end_waiting(o, e->txn, false);
 		oracle_end_chunks(o, e->txn, false);
 		if (decided)
 		{
@@ -317,35 +418,45 @@ static Verdict oracle_certify(Oracle *o, uint64_t index, const KitEntry *e)
 	else if (e->base < o->start || (e->n_reads > 0 && e->read_base < o->start) || e->base >= index || !oracle_chunks_kept(o, index, e))
 		v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = o->start};
 	else
+	{
 		oracle_keys(o, e, &v);
+		if (e->kind == ENTRY_RESERVE)
+			oracle_end_waiting(o, e->txn, false);
+		if (v.kind == VERDICT_ABORT_RESERVED && e->waits && oracle_place(o, e->txn) == UINT64_MAX)
+		{
+			v.kind = VERDICT_QUEUED;
+			o->waiting[o->n_waiting++] = (OracleWaiter) {*e, index};
+		}
+	}
 
 	if (open != NULL)
 		return v;
+	if (e->kind != ENTRY_RESERVE)
+		oracle_end_waiting(o, e->txn, false);
 	if (e->kind == ENTRY_TXN || (e->kind == ENTRY_MARKER && v.kind != VERDICT_COMMIT))
 	{
 		oracle_end_reservations(o, e->txn, false);
 		oracle_end_chunks(o, e->txn, false);
 	}
-	else if (v.kind == VERDICT_COMMIT)
-	{
-		uint64_t	since = index;
-
-		for (size_t i = 0; i < o->n_reserved; i++)
-			if (same_id(o->reserved[i].txn, e->txn))
-				since = o->reserved[i].index;
-		for (uint32_t k = 0; k < e->n_keys; k++)
-			o->reserved[o->n_reserved++] = (OracleReserved) {e->txn, e->keys[k], since};
-		for (uint32_t k = 0; k < e->n_reads; k++)
-			o->reserved[o->n_reserved++] = (OracleReserved) {e->txn, e->reads[k], since};
-	}
+	else if (v.kind == VERDICT_COMMIT && (e->kind == ENTRY_MARKER || e->n_keys > 0))
+		oracle_own(o, e, index, index, e->kind == ENTRY_MARKER ? 0 : e->age);
 	if (e->kind == ENTRY_MARKER && v.kind == VERDICT_COMMIT)
 	{
 		o->open[o->n_open++] = (OracleMarker) {*e, index};
+		oracle_own(o, &(KitEntry) {.txn = e->txn}, index, index, 0);
 		v.kind = VERDICT_PREPARED;
 		return v;
 	}
 	if (!decided && v.kind != VERDICT_DUPLICATE && e->base >= o->start)
 		oracle_remember(o, index, e, v.kind);
+	return v;
+}
+
+static Verdict oracle_certify(Oracle *o, uint64_t index, const KitEntry *e)
+{
+	Verdict		v = oracle_judge(o, index, e);
+
+	oracle_turn(o, index);
 	return v;
 }
 
@@ -439,7 +550,12 @@ static KitEntry random_entry(History *h)
 	if (below(h, 200) == 0)
 		e.base = h->index + below(h, 3);
 	if (e.kind == ENTRY_RESERVE)
+	{
 		e.flags = (uint16_t) below(h, 4);
+		e.waits = below(h, 4) > 0;
+		if (e.waits && below(h, 2) == 0)
+			e.age = 1 + below(h, 30);
+	}
 	if (e.kind == ENTRY_MARKER)
 	{
 		e.previous = h->position;
@@ -554,6 +670,40 @@ static uint32_t ascending(const EntryKey *keys, uint32_t n)
 	return i;
 }
 
+/* Who became owner, and who owns and waits. */
+static bool same_line(const Certifier *c, const Oracle *o)
+{
+	const TxnId *granted;
+	CertifierReservation r;
+	size_t		n = certifier_granted(c, &granted);
+	uint64_t	at = 0;
+	uint64_t	keys = 0;
+	size_t		waiting = 0;
+
+	if (n != o->n_granted)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!same_id(granted[i], o->granted[i]))
+			return false;
+	for (; certifier_reservation(c, at, &r); at++)
+		if (r.since != 0)
+			keys += r.marker || r.index != oracle_place(o, r.txn) ? 0 : r.n_keys;
+		else if (waiting == o->n_waiting || !same_id(o->waiting[waiting].e.txn, r.txn) || o->waiting[waiting].index != r.index)
+			return false;
+		else
+			waiting++;
+	for (size_t i = 0; i < o->n_reserved; i++)
+	{
+		bool		again = oracle_open(o, o->reserved[i].txn) != NULL;
+
+		for (size_t k = 0; k < i; k++)
+			again |= same_id(o->reserved[i].txn, o->reserved[k].txn) && o->reserved[i].key.hash == o->reserved[k].key.hash &&
+				o->reserved[i].key.mode == o->reserved[k].key.mode;
+		keys -= !again;
+	}
+	return keys == 0 && waiting == o->n_waiting;
+}
+
 static bool oracle_is_open(const Oracle *o, uint64_t position)
 {
 	for (size_t i = 0; i < o->n_open; i++)
@@ -604,6 +754,8 @@ static const char *run_history(uint64_t seed)
 				wrong = "window start";
 			else if (certifier_open_chunk_floor(c) != oracle_floor(o))
 				wrong = "chunk floor";
+			else if (!same_line(c, o) || !same_line(d, o))
+				wrong = "owners and waiters";
 			else if (certifier_position(c) != o->position || certifier_decision(d) != o->decision)
 				wrong = "position or decision";
 			else if (e.kind >= ENTRY_MARKER && certifier_is_open(d, e.position) != oracle_is_open(o, e.position))
@@ -694,7 +846,7 @@ static void planted_bugs_are_seen(void **state)
 	{
 		uint64_t	seed = first_seed;
 
-		if (strncmp(nd_mutant_name(mutant), "CERTIFIER_", strlen("CERTIFIER_")) != 0)
+		if (strncmp(nd_mutant_name(mutant), "CERTIFIER_", strlen("CERTIFIER_")) != 0 || strncmp(nd_mutant_name(mutant), "CERTIFIER_ORDER_", strlen("CERTIFIER_ORDER_")) == 0)
 			continue;
 		tried++;
 		nd_mutant = mutant;

@@ -271,6 +271,8 @@ static void test_shown_by_all(void **state)
 	assert_true(node_shown(k->nodes[third].node, 1, index - 1));
 	kit_settle(k);
 	assert_true(node_shown_by_all(k->nodes[asker].node, 1) < index);
+	assert_true(node_shown_by(k->nodes[asker].node, 1, leader) >= index);
+	assert_true(node_shown_by(k->nodes[asker].node, 1, third) < index);
 	assert_false(node_shown(k->nodes[third].node, 1, index));
 	kit_settle(k);
 	assert_true(node_shown_by_all(k->nodes[asker].node, 1) >= index);

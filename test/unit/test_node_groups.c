@@ -2,46 +2,11 @@
  * test_node_groups.c: many groups: idle ones cost nothing, the groups of a node that dies are spread over the others by few elections and few flushes, and
  * a node that comes back gets its share, gently.
  */
+#include "count_kit.h"
 #include "node_kit.h"
 
 #define MANY 300
 #define SLEEP 20
-
-/* ---- counting allocator ---- */
-
-static size_t allocated;
-
-static void *count_alloc(void *ctx, size_t size)
-{
-	size_t	   *p = malloc(size + 16);
-
-	(void) ctx;
-	if (p == NULL)
-		return NULL;
-	*p = size;
-	allocated += size;
-	return (char *) p + 16;
-}
-
-static void count_free(void *ctx, void *p)
-{
-	(void) ctx;
-	allocated -= *(size_t *) ((char *) p - 16);
-	free((char *) p - 16);
-}
-
-static void *count_realloc(void *ctx, void *p, size_t size)
-{
-	size_t		before = *(size_t *) ((char *) p - 16);
-	size_t	   *grown = realloc((char *) p - 16, size + 16);
-
-	(void) ctx;
-	if (grown == NULL)
-		return NULL;
-	*grown = size;
-	allocated += size - before;
-	return (char *) grown + 16;
-}
 
 /* ---- helpers ---- */
 
@@ -93,11 +58,10 @@ static uint64_t terms(Kit *k, NdNodeId as_seen_by)
 
 static void test_idle_groups_cost_nothing(void **state)
 {
-	const NdAllocator counting = {count_alloc, count_realloc, count_free, NULL};
 	size_t		with[2];
 
 	(void) state;
-	nd_set_allocator(&counting);
+	count_install();
 	for (int i = 0; i < 2; i++)
 	{
 		Kit		   *k = kit_cluster(3, i == 0 ? 10 : 60);
@@ -107,7 +71,7 @@ static void test_idle_groups_cost_nothing(void **state)
 		kit_tick(k, 6 * SLEEP);
 		for (NdNodeId id = 1; id <= 3; id++)
 			assert_int_equal(node_active_groups(k->nodes[id].node), 0);
-		with[i] = allocated;
+		with[i] = count_bytes();
 		assert_int_equal(kit_propose(k, 2, 7, 1, 0, 1, 100), ND_OK);
 		kit_tick(k, 2);
 		for (NdNodeId id = 1; id <= 3; id++)
@@ -120,7 +84,7 @@ static void test_idle_groups_cost_nothing(void **state)
 			assert_int_equal(node_active_groups(k->nodes[id].node), 0);
 		kit_free(k);
 	}
-	assert_int_equal(allocated, 0);
+	assert_int_equal(count_bytes(), 0);
 	nd_set_allocator(NULL);
 	/* A group of three costs some kilobytes on each node: room for 63 members would be 60. */
 	assert_in_range((with[1] - with[0]) / 50 / 3, 1, 12000);
@@ -238,6 +202,36 @@ static void test_balance_needs_the_log(void **state)
 	kit_free(k);
 }
 
+/* A host with room for one entry at a time: no group has to wait until another has nothing left. */
+static void test_little_room(void **state)
+{
+	Kit		   *k = kit_cluster(1, 3);
+	KitNode    *n = &k->nodes[1];
+	uint32_t	seen;
+
+	(void) state;
+	for (NdGroupId g = 1; g <= 3; g++)
+		assert_int_not_equal(kit_leader(k, g), 0);
+	kit_settle(k);
+	n->busy = true;
+	seen = n->n_seen;
+	for (NdGroupId g = 1; g <= 3; g++)
+		for (uint64_t c = 1; c <= 5; c++)
+			assert_int_equal(kit_propose(k, 1, g, 10 * g + c, 0, c, 1000), ND_OK);
+	kit_settle(k);
+	for (uint32_t i = 1; i <= 15; i++)
+	{
+		n->room = 1;
+		n->busy = false;
+		kit_settle(k);
+		assert_int_equal(n->n_seen, seen + i);
+		/* three in a row are three groups' */
+		if (i % 3 == 0)
+			assert_int_equal(1 << n->seen[seen + i - 3].group | 1 << n->seen[seen + i - 2].group | 1 << n->seen[seen + i - 1].group, 14);
+	}
+	kit_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +240,7 @@ int main(void)
 		cmocka_unit_test(test_balance),
 		cmocka_unit_test(test_balance_leaves_alone),
 		cmocka_unit_test(test_balance_needs_the_log),
+		cmocka_unit_test(test_little_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

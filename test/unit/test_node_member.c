@@ -336,6 +336,7 @@ static void test_join(void **state)
 	assert_int_equal(a->node, 2);
 	assert_int_equal(a->cluster_id, 42);
 	assert_int_equal(a->n_data_groups, 2);
+	assert_false(a->has_sequencer);
 	assert_int_equal(a->certifier_keys_max, 1000);
 	assert_int_equal(a->n_members, 2);
 	assert_string_equal(a->members[0].address, "host1:1");
@@ -362,6 +363,36 @@ static void test_join(void **state)
 	a = ask(k, kit_leader(k, 0), "secret", "node3", "host3:1", 1003);
 	assert_int_equal(a->kind, WIRE_JOIN_ACCEPTED);
 	assert_int_equal(a->node, 3);
+	kit_free(k);
+}
+
+/* One that was founded with a sequencer group: a joiner hears of it, makes its own, and gets its log. */
+static void test_join_with_sequencer(void **state)
+{
+	Kit		   *k = kit_new(2);
+	NodeMember	self = kit_member(1);
+	WireJoinAnswer *a;
+
+	(void) state;
+	kit_open(k, 1);
+	assert_int_equal(node_bootstrap(k->nodes[1].store, &self, 2), ND_OK);
+	assert_int_equal(node_bootstrap_sequencer(k->nodes[1].store, &self), ND_OK);
+	kit_start(k, 1);
+	assert_int_equal(kit_leader(k, ND_GROUP_SEQUENCER), 1);
+	set_token(k, "secret");
+	a = ask(k, 1, "secret", "node2", "host2:1", 1002);
+	assert_int_equal(a->kind, WIRE_JOIN_ACCEPTED);
+	assert_int_equal(a->n_data_groups, 2);
+	assert_true(a->has_sequencer);
+	kit_open(k, 2);
+	assert_int_equal(node_bootstrap_joining(k->nodes[2].store, 2), ND_OK);
+	assert_int_equal(node_bootstrap_sequencer(k->nodes[2].store, NULL), ND_OK);
+	kit_start(k, 2);
+	assert_int_equal(node_set_seed_peers(k->nodes[2].node, a->members, a->n_members), ND_OK);
+	for (int t = 0; t < 300 && kit_role(k, 1, ND_GROUP_SEQUENCER, 2) != RAFT_VOTER; t++)
+		kit_tick(k, 1);
+	assert_int_equal(kit_role(k, 1, ND_GROUP_SEQUENCER, 2), RAFT_VOTER);
+	assert_true(reaches(k, 2, RAFT_VOTER, 300));
 	kit_free(k);
 }
 
@@ -392,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_remove_beside_the_dead),
 		cmocka_unit_test(test_last_voter_stays),
 		cmocka_unit_test(test_join),
+		cmocka_unit_test(test_join_with_sequencer),
 		cmocka_unit_test(test_join_garbage),
 	};
 

@@ -1,5 +1,5 @@
 /*
- * test_node_orphan.c: what a node's transactions reserved ends with the node: by its next life, by a leader that does not reach it, by its removal;
+ * test_node_orphan.c: what a node's transactions reserved, or wait for, ends with the node: by its next life, by a leader that does not reach it, by its removal;
  * and a CANCEL is proposed until it is delivered.
  */
 #include "node_kit.h"
@@ -34,6 +34,8 @@ static NdStatus propose(Kit *k, NdNodeId id, EntryKind kind, uint64_t counter, u
 
 	nd_buf_init(&buf);
 	assert_int_equal(entry_encode_header(&buf, kind, kind == ENTRY_RESERVE, txn, base, keys, hash != 0, NULL, 0), ND_OK);
+	if (kind == ENTRY_RESERVE)
+		nd_buf_varint(&buf, 0);		/* it waits */
 	blob = nd_blob_new(buf.data, (uint32_t) buf.len);
 	nd_buf_free(&buf);
 	status = node_propose(k->nodes[id].node, 1, blob, deadline);
@@ -250,6 +252,53 @@ static void test_cancel_until_delivered(void **state)
 	kit_free(k);
 }
 
+/* The turn comes by what frees the keys, and its node is told, once, behind that entry; nobody else is. Who waits ends with its node, too. */
+static void test_turns(void **state)
+{
+	Kit		   *k = cluster(ORPHAN);
+	NdNodeId	leader = kit_leader(k, 1);
+	NdNodeId	owner = leader % 3 + 1;
+	NdNodeId	other = 6 - leader - owner;
+	const KitNode *n = &k->nodes[other];
+
+	(void) state;
+	reserve(k, owner, 5);
+	/* the owner's node waits as well, and will be gone when its turn comes */
+	assert_int_equal(propose(k, owner, ENTRY_RESERVE, 6, delivered(k, owner), RESERVED_KEY, 5), ND_OK);
+	kit_settle(k);
+	assert_int_equal(propose(k, other, ENTRY_RESERVE, 7, delivered(k, other), RESERVED_KEY, 5), ND_OK);
+	kit_settle(k);
+	assert_int_equal(kit_count(k, other, other, 7, VERDICT_QUEUED), 1);
+	assert_int_equal(kit_status(k, other, 1)->certifier.waiting, 2);
+	/* no deadline of the driver counts any more */
+	kit_tick(k, ORPHAN / 2);
+	assert_int_equal(n->failures, 0);
+	kit_stop(k, owner, true);
+	kit_tick(k, 2 * ORPHAN);
+	assert_int_equal(n->turns, 1);
+	assert_int_equal(txnid_compare(n->turn_txn, (TxnId) {other, n->incarnation, 7}), 0);
+	assert_true(n->turn_index <= delivered(k, other));
+	assert_int_equal(k->nodes[leader].turns, 0);
+	assert_int_equal(cancels(k, other, 1, owner), 3);	/* its announcement, and its two ids */
+	assert_int_equal(try_key(k, leader, 1), VERDICT_ABORT_RESERVED);
+	/* a host that has no room hears of the turn when the entry has been delivered, not before */
+	assert_int_equal(propose(k, leader, ENTRY_RESERVE, 8, delivered(k, leader), RESERVED_KEY, 5), ND_OK);
+	kit_settle(k);
+	k->nodes[leader].busy = true;
+	assert_int_equal(propose(k, other, ENTRY_CANCEL, 7, delivered(k, other), 0, 100), ND_OK);
+	kit_settle(k);
+	assert_int_equal(k->nodes[leader].turns, 0);
+	k->nodes[leader].busy = false;
+	kit_tick(k, 2);
+	assert_int_equal(k->nodes[leader].turns, 1);
+	assert_int_equal(k->nodes[leader].turn_index, delivered(k, leader));
+	kit_start(k, owner);
+	kit_tick(k, 3 * KIT_ELECTION);
+	assert_int_equal(k->nodes[owner].turns, 0);
+	kit_assert_same(k);
+	kit_free(k);
+}
+
 /* The table of proposals is full of transactions that nobody can decide: a CANCEL still finds room. */
 static void test_room_for_cancels(void **state)
 {
@@ -278,6 +327,7 @@ int main(void)
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_cancel_until_delivered),
 		cmocka_unit_test(test_room_for_cancels),
+		cmocka_unit_test(test_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

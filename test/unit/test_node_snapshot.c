@@ -315,6 +315,50 @@ static void test_without_snapshots_nothing_is_cut(void **state)
 	kit_free(k);
 }
 
+/*
+ * The tables and the checkpoint are durable, the commit index that the log's hard state has is older: it rides along with other writes. A restart knows less to be
+ * committed than it has applied, and may be told at once that the log need not be kept: it is cut where the core agrees, else nowhere yet.
+ */
+static void test_cut_after_a_restart_that_knows_less(void **state)
+{
+	Kit		   *k;
+	bool		met = false;
+
+	(void) state;
+	k = cluster_of(3);
+	for (uint32_t i = 1; i <= 100; i++)
+		assert_int_equal(kit_propose(k, leader, 1, i, 0, i, 100), ND_OK);
+	kit_tick(k, KIT_ELECTION);
+	for (NdNodeId id = 1; id <= 3; id++)
+	{
+		k->nodes[id].applied[1] = kit_status(k, id, 1)->delivered;
+		node_applied_durable(k->nodes[id].node, 1, k->nodes[id].applied[1], 1 << 20);
+	}
+	kit_tick(k, KIT_ELECTION);
+	for (NdNodeId id = 1; id <= 3; id++)
+		kit_stop(k, id, true);
+	for (NdNodeId id = 1; id <= 3; id++)
+	{
+		kit_start(k, id);
+		met |= kit_status(k, id, 1)->raft.commit + 1 < kit_status(k, id, 1)->delivered;
+		node_applied_durable(k->nodes[id].node, 1, k->nodes[id].applied[1], 0);
+		assert_in_range(store_first_index(k->nodes[id].store, 1), 1, kit_status(k, id, 1)->raft.commit + 1);
+	}
+	assert_true(met);
+	leader = kit_leader(k, 1);
+	assert_int_not_equal(leader, 0);
+	counter = 200;
+	work(k, 30);
+	apply(k);
+	for (NdNodeId id = 1; id <= 3; id++)
+	{
+		assert_null(kit_status(k, id, 1)->frozen);
+		assert_true(store_first_index(k->nodes[id].store, 1) > 90);
+	}
+	kit_assert_same(k);
+	kit_free(k);
+}
+
 static void join(Kit *k, NdNodeId id)
 {
 	NodeMember	m = kit_member(id);
@@ -354,13 +398,29 @@ static void test_joiner_behind_a_cut_log(void **state)
 	kit_free(k);
 }
 
+/* At the leader: a chunk of the transaction, or, with that chunk, its TXN. Returns where it stands. */
+static uint64_t propose_chunked(Kit *k, TxnId txn, const uint64_t *chunk)
+{
+	NdBuf		buf;
+	NdBlob	   *blob;
+
+	nd_buf_init(&buf);
+	assert_int_equal(entry_encode_header(&buf, chunk == NULL ? ENTRY_CHUNK : ENTRY_TXN, 0, txn, chunk == NULL ? 0 : *chunk, NULL, 0, chunk, chunk != NULL), ND_OK);
+	if (chunk == NULL)
+		nd_buf_bytes(&buf, "rows", 4);
+	blob = nd_blob_new(buf.data, (uint32_t) buf.len);
+	assert_int_equal(node_propose(k->nodes[leader].node, 1, blob, 100), ND_OK);
+	nd_blob_unref(blob);
+	nd_buf_free(&buf);
+	kit_tick(k, 2);
+	return kit_status(k, leader, 1)->delivered;
+}
+
 /* The log that is shipped begins below the checkpoint when a chunk there waits for its transaction. */
 static void test_open_chunk_below_the_checkpoint(void **state)
 {
 	Kit		   *k;
 	TxnId		txn;
-	NdBuf		buf;
-	NdBlob	   *blob;
 	uint64_t	chunk;
 	StorePosition position;
 	uint64_t	term;
@@ -371,14 +431,7 @@ static void test_open_chunk_below_the_checkpoint(void **state)
 	kit_stop(k, slow, false);
 	work(k, 40);
 	txn = (TxnId) {leader, k->nodes[leader].incarnation, 100000};
-	nd_buf_init(&buf);
-	assert_int_equal(entry_encode_header(&buf, ENTRY_CHUNK, 0, txn, 0, NULL, 0, NULL, 0), ND_OK);
-	nd_buf_bytes(&buf, "rows", 4);
-	blob = nd_blob_new(buf.data, (uint32_t) buf.len);
-	assert_int_equal(node_propose(k->nodes[leader].node, 1, blob, 100), ND_OK);
-	nd_blob_unref(blob);
-	kit_tick(k, 2);
-	chunk = kit_status(k, leader, 1)->delivered;
+	chunk = propose_chunked(k, txn, NULL);
 	work(k, 80);
 	apply(k);
 	assert_true(store_first_index(k->nodes[leader].store, 1) > 20);
@@ -388,18 +441,68 @@ static void test_open_chunk_below_the_checkpoint(void **state)
 	assert_int_equal(toys[slow].installs, 1);
 	assert_int_equal(node_entry_position(k->nodes[slow].node, 1, chunk, &position, &term), ND_OK);
 	/* Its transaction comes: it commits everywhere, and the chunk is still there for the tables. */
-	nd_buf_reset(&buf);
-	assert_int_equal(entry_encode_header(&buf, ENTRY_TXN, 0, txn, chunk, NULL, 0, &chunk, 1), ND_OK);
-	blob = nd_blob_new(buf.data, (uint32_t) buf.len);
-	assert_int_equal(node_propose(k->nodes[leader].node, 1, blob, 100), ND_OK);
-	nd_blob_unref(blob);
-	nd_buf_free(&buf);
-	kit_tick(k, 2);
+	(void) propose_chunked(k, txn, &chunk);
 	assert_int_equal(kit_count(k, slow, leader, 100000, VERDICT_COMMIT), 1);
 	assert_int_equal(node_entry_position(k->nodes[slow].node, 1, chunk, &position, &term), ND_OK);
 	work(k, 60);
 	apply(k);
 	assert_true(store_first_index(k->nodes[slow].store, 1) > chunk);
+	assert_caught_up(k, slow);
+	kit_free(k);
+}
+
+static bool installed(Kit *k)
+{
+	(void) k;
+	return toys[slow].installs > 0;
+}
+
+/*
+ * A leader that has just started, and must have the slow member to learn how far its log is committed: its checkpoint calls a chunk open whose transaction the tables
+ * hold durably, so that the log is cut above the chunk. The member needs neither.
+ */
+static void test_open_chunk_below_the_cut(void **state)
+{
+	Kit		   *k;
+	TxnId		txn;
+	uint64_t	chunk;
+	uint64_t	checkpoint = 0;
+	uint64_t	last;
+
+	(void) state;
+	k = cluster_of(3);
+	slow = leader % 3 + 1;
+	other = slow % 3 + 1;
+	kit_stop(k, slow, false);
+	work(k, 40);
+	txn = (TxnId) {leader, k->nodes[leader].incarnation, 100000};
+	chunk = propose_chunked(k, txn, NULL);
+	for (int i = 0; i < 400 && checkpoint < chunk; i++)
+	{
+		NdBuf		bytes;
+
+		work(k, 1);
+		apply_once(k);
+		kit_tick(k, 1);
+		nd_buf_init(&bytes);
+		(void) store_read_checkpoint(k->nodes[leader].store, 1, &checkpoint, &bytes);
+		nd_buf_free(&bytes);
+	}
+	assert_true(checkpoint >= chunk);
+	last = propose_chunked(k, txn, &chunk);
+	apply_once(k);
+	kit_tick(k, 1);
+	assert_true(store_first_index(k->nodes[leader].store, 1) > chunk);
+	kit_stop(k, other, false);
+	kit_stop(k, leader, true);
+	kit_start(k, leader);
+	assert_true(kit_status(k, leader, 1)->raft.commit < last);
+	kit_start(k, slow);
+	assert_int_equal(kit_leader(k, 1), leader);
+	until(k, installed);
+	until(k, is_over);
+	work(k, 30);
+	apply(k);
 	assert_caught_up(k, slow);
 	kit_free(k);
 }
@@ -1149,7 +1252,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test(f)
 	const struct CMUnitTest tests[] = {
-		T(test_slow_follower), T(test_without_snapshots_nothing_is_cut), T(test_joiner_behind_a_cut_log), T(test_open_chunk_below_the_checkpoint),
+		T(test_slow_follower), T(test_without_snapshots_nothing_is_cut), T(test_cut_after_a_restart_that_knows_less), T(test_joiner_behind_a_cut_log), T(test_open_chunk_below_the_checkpoint), T(test_open_chunk_below_the_cut),
 		T(test_bad_stream), T(test_resumed), T(test_window), T(test_crash_while_receiving), T(test_crash_before_content),
 		T(test_crash_between_content_and_log), T(test_crash_after_log), T(test_traffic_while_the_log_is_replaced), T(test_no_delivery_while_installing),
 		T(test_leader_dies_in_the_middle), T(test_leader_is_replaced_in_the_middle), T(test_no_campaign_meanwhile),

@@ -1,52 +1,8 @@
 /*
  * test_raft.c: elections, replication, durability and bounds of the Raft core, one fact each.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "raft_harness.h"
+#include "raft_one.h"
 #include "../../src/core/base/mutant.h"
-
-static Harness *h;
-
-static int setup(void **state)
-{
-	(void) state;
-	h = h_alloc(sizeof(Harness));
-	h_init(h);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int			wrong = h->error[0] != '\0';
-
-	(void) state;
-	if (wrong)
-		print_error("%s\n", h->error);
-	h_free(h);
-	free(h);
-	return wrong;
-}
-
-static RaftStatus status_of(NdNodeId id)
-{
-	RaftStatus	s;
-
-	raft_status(h->nodes[id].raft, &s);
-	return s;
-}
-
-static void lead(NdNodeId id)
-{
-	h_stand(h, id);
-	h_pump(h);
-	assert_int_equal(status_of(id).state, RAFT_LEADER);
-}
 
 static void test_three_elect_one(void **state)
 {

@@ -1,52 +1,13 @@
 /*
  * test_raft_edges.c: what hardly ever happens to a group: bounds that are reached, memory that is missing at one place, rare orders of events.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "nomem_kit.h"
-#include "raft_harness.h"
+#include "raft_one.h"
 #include "../../src/core/raft/raft_internal.h"	/* how full the queue of messages is */
 
-static Harness *h;
-
-static int setup(void **state)
+static int teardown_all(void **state)
 {
-	(void) state;
-	h = h_alloc(sizeof(Harness));
-	h_init(h);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int			wrong = h->error[0] != '\0';
-
-	(void) state;
-	if (wrong)
-		print_error("%s\n", h->error);
-	h_free(h);
-	free(h);
-	return wrong || nomem_live() != 0;
-}
-
-static RaftStatus status_of(NdNodeId id)
-{
-	RaftStatus	s;
-
-	raft_status(h->nodes[id].raft, &s);
-	return s;
-}
-
-static void lead(NdNodeId id)
-{
-	h_stand(h, id);
-	h_pump(h);
-	assert_int_equal(status_of(id).state, RAFT_LEADER);
+	return teardown(state) != 0 || nomem_live() != 0;
 }
 
 /* An APPEND of node 1 to node 2, behind prev: n empty entries of `term`. */
@@ -440,7 +401,7 @@ static void test_array_beyond_32_bits(void **state)
 	assert_int_equal(cap, 0);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown_all)
 
 int main(void)
 {

@@ -1,54 +1,21 @@
 /*
  * test_raft_members.c: membership, leader transfer and reads of the Raft core, one fact each.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "raft_harness.h"
+#include "raft_one.h"
 #include "../../src/core/base/mutant.h"
 
-static Harness *h;
 static RaftConfiguration *c;
 
-static int setup(void **state)
+static int setup_members(void **state)
 {
-	(void) state;
-	h = h_alloc(sizeof(Harness));
 	c = h_alloc(sizeof(RaftConfiguration));
-	h_init(h);
-	return 0;
+	return setup(state);
 }
 
-static int teardown(void **state)
+static int teardown_members(void **state)
 {
-	int			wrong = h->error[0] != '\0';
-
-	(void) state;
-	if (wrong)
-		print_error("%s\n", h->error);
-	h_free(h);
-	free(h);
 	free(c);
-	return wrong;
-}
-
-static RaftStatus status_of(NdNodeId id)
-{
-	RaftStatus	s;
-
-	raft_status(h->nodes[id].raft, &s);
-	return s;
-}
-
-static void lead(NdNodeId id)
-{
-	h_stand(h, id);
-	h_pump(h);
-	assert_int_equal(status_of(id).state, RAFT_LEADER);
+	return teardown(state);
 }
 
 /* Propose the members given, e.g. "1v 2v 3l", at a node. */
@@ -467,7 +434,7 @@ static void test_read_of_a_lone_voter(void **state)
 	assert_int_equal(raft_read_index(h->nodes[1].raft, 0), ND_INVALID);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_members, teardown_members)
 
 int main(int argc, char **argv)
 {

@@ -3,49 +3,8 @@
  * figure 8 of the paper, a configuration change before the term's first commit, a storage completion of another entry (ABA), a commit
  * beyond what was matched. Each is red with its planted bug: test_raft_traps MUTANT, built with -DND_MUTANTS.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "raft_harness.h"
+#include "raft_one.h"
 #include "../../src/core/base/mutant.h"
-
-static Harness *h;
-
-static int setup(void **state)
-{
-	(void) state;
-	h = h_alloc(sizeof(Harness));
-	h_init(h);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void) state;
-	h_free(h);
-	free(h);
-	return 0;
-}
-
-static RaftStatus status_of(NdNodeId id)
-{
-	RaftStatus	s;
-
-	raft_status(h->nodes[id].raft, &s);
-	return s;
-}
-
-static void lead(NdNodeId id)
-{
-	h_stand(h, id);
-	h_pump(h);
-	assert_string_equal(h->error, "");
-	assert_int_equal(status_of(id).state, RAFT_LEADER);
-}
 
 /*
  * S1 leads and has entries that nobody else has, is deposed; S2 leads, Y stands on its disk only. A message to S1 gets lost, a later one

@@ -640,9 +640,13 @@ static void duties(void **state)
 	seq_participant_voted(&p, up_to);
 	seq_participant_done(&p, &d);
 	assert_int_equal(seq_participant_next(&p, s, c).kind, SEQ_DUTY_NONE);
-	seq_participant_again(&p);
+	assert_false(seq_participant_again(&p, s, c));
+	assert_int_equal(seq_participant_next(&p, s, c).kind, SEQ_DUTY_VOTES);
+	seq_participant_voted(&p, up_to);
+	assert_true(seq_participant_again(&p, s, c));		/* nothing of it shows */
 	assert_int_equal(seq_participant_next(&p, s, c).kind, SEQ_DUTY_VOTES);
 	assert_int_equal(sequencer_apply(s, 2, buf.data, buf.len), ND_OK);
+	assert_false(seq_participant_again(&p, s, c));		/* something does */
 	nd_buf_reset(&buf);
 	assert_int_equal(sequencer_at(s, 1)->parts[1].vote, SEQ_VOTE_YES);
 	assert_int_equal(sequencer_at(s, 2)->decided, SEQ_ABORT_VOTE);

@@ -515,6 +515,65 @@ static void test_posix(void **state)
 }
 
 /* A copied identity has another inode than the one that it names. */
+static void remove_from_disk(void *arg, const char *name)
+{
+	Vfs		   *v = memvfs_vfs(arg);
+	char		path[400];
+
+	snprintf(path, sizeof(path), "%s/%s", KIT_DIR, name);
+	v->ops->unlink(v, path);
+}
+
+/* A reader that keeps its file open: entry after entry over several segments; a file that is not the segment any more is not believed. */
+static void test_reader(void **state)
+{
+	Kit			k;
+	StoreReader reader;
+	StorePosition at = {0};
+	NdBuf		buf;
+	uint64_t	first_segment = 0;
+	uint64_t	at_last;
+
+	(void) state;
+	nd_buf_init(&buf);
+	kit_init(&k);
+	reader = (StoreReader) {.vfs = memvfs_vfs(k.m), .dir = KIT_DIR};
+	kit_must_open(&k);
+	kit_group(&k, 1);
+	for (uint64_t i = 1; i <= 200; i++)
+	{
+		kit_must_append(&k, 1, i, 1, 1, 1000);
+		kit_flush(&k);
+		assert_int_equal(store_position(k.s, 1, i, &at), ND_OK);
+		assert_int_equal(store_reader_read(&reader, at, 1, i, 1, &buf), ND_OK);
+		assert_int_equal(buf.len, 1000);
+		assert_int_equal(store_reader_read(&reader, at, 1, i, 2, &buf), ND_DAMAGED);
+		if (i == 1)
+			first_segment = at.segment;
+	}
+	at_last = at.segment;
+	assert_true(at_last > first_segment + 1);
+	assert_int_equal(store_position(k.s, 1, 1, &at), ND_OK);
+	assert_int_equal(store_reader_read(&reader, at, 1, 1, 1, &buf), ND_OK);
+	assert_int_equal(reader.segment, first_segment);
+	/* the node is set up anew: another file has this number */
+	store_close(k.s);
+	k.s = NULL;
+	for (uint64_t i = 0; i <= at_last; i++)			/* names move up while they are listed */
+		memvfs_vfs(k.m)->ops->list(memvfs_vfs(k.m), KIT_DIR, remove_from_disk, k.m);
+	kit_must_open(&k);
+	kit_group(&k, 1);
+	kit_must_append(&k, 1, 1, 3, 1, 500);
+	kit_flush(&k);
+	assert_int_equal(store_position(k.s, 1, 1, &at), ND_OK);
+	assert_int_equal(at.segment, first_segment);
+	assert_int_equal(store_reader_read(&reader, at, 1, 1, 3, &buf), ND_OK);
+	assert_int_equal(buf.len, 500);
+	store_reader_close(&reader);
+	nd_buf_free(&buf);
+	kit_free(&k);
+}
+
 static void test_identity_copied(void **state)
 {
 	char		dir[] = "/tmp/nodedb-test-XXXXXX";
@@ -592,6 +651,7 @@ int main(void)
 		cmocka_unit_test(test_identity_memory),
 		cmocka_unit_test(test_posix),
 		cmocka_unit_test(test_posix_without_handles),
+		cmocka_unit_test(test_reader),
 		cmocka_unit_test(test_identity_copied),
 	};
 

@@ -66,8 +66,8 @@ static void see_gossip(void *ctx, const WireGossip *g)
 	Seen	   *s = ctx;
 
 	s->gossip++;
-	note(s, "gossip g%u %d %d %d %llx %d %d %d %d %d\n", g->group, (int) g->stored, (int) g->applied, (int) g->checksum_index, (unsigned long long) g->checksum,
-		 (int) g->shown, (int) g->shown_wanted, g->no_space, (int) g->prepared, (int) g->prepared_wanted);
+	note(s, "gossip g%u %d %d %d %llx %d %d %d %d %d %u\n", g->group, (int) g->stored, (int) g->applied, (int) g->checksum_index, (unsigned long long) g->checksum,
+		 (int) g->shown, (int) g->shown_wanted, g->no_space, (int) g->prepared, (int) g->prepared_wanted, g->groups_max);
 }
 
 static void see_sleep(void *ctx, const WireSleep *z)
@@ -119,7 +119,7 @@ static void fill(NdBuf *buf)
 	WireProposal proposal = {.group = 1, .request = 17, .entry = (const uint8_t *) "entry", .len = 5};
 	WireAnswer	answer = {.group = 1, .request = 17, .kind = WIRE_NOT_LEADER, .leader = 3};
 	WireGossip	gossip = {.group = 1, .stored = 100, .applied = 90, .checksum_index = 64, .checksum = 0xfeedULL, .shown = 95, .shown_wanted = 97, .no_space = true,
-		.prepared = 93, .prepared_wanted = 99};
+		.prepared = 93, .prepared_wanted = 99, .groups_max = 31};
 	WireSleep	sleep = {.group = 4, .term = 5, .commit = 6};
 	RaftConfiguration *c = nd_zalloc(sizeof(*c));
 	WireSnapshotOffer offer = {.group = 1, .id = 0x100000002, .index = 7, .term = 2, .checkpoint = 8, .applied = 9, .checkpoint_bytes = 20, .configuration = c};
@@ -151,7 +151,7 @@ static const char *const FILLED =
 	"7 g2 2>1 t3 i0/0 c5 h0/0 x9 r0\n"
 	"answer g1 #17 1 leader 3 at 0/0\n"
 	"proposal g1 #17 entry\n"
-	"gossip g1 100 90 64 feed 95 97 1 93 99\n"
+	"gossip g1 100 90 64 feed 95 97 1 93 99 31\n"
 	"sleep g4 t5 c6\n"
 	"offer g1 #100000002 behind 7/2 checkpoint 8 of 20 bytes applied 9 n1 @3\n"
 	"chunk g1 #5 at 20 rows last\n"
@@ -520,6 +520,13 @@ static void test_join(void **state)
 	assert_int_equal(a[1].n_members, 1);
 	assert_string_equal(a[1].members[0].address, "a:1");
 	assert_true(a[1].members[0].leaving);
+	assert_false(a[1].has_sequencer);	/* as a version that did not know the field would say */
+	a[0].has_sequencer = true;
+	nd_buf_reset(&buf);
+	assert_int_equal(wire_encode_join_answer(&a[0], &buf), ND_OK);
+	assert_int_equal(buf.data[buf.len - 2], 10 << 3);
+	assert_int_equal(wire_decode_join_answer(buf.data, buf.len, &a[1]), ND_OK);
+	assert_true(a[1].has_sequencer);
 	for (size_t len = 0; len < buf.len; len++)
 		(void) wire_decode_join_answer(buf.data, len, &a[1]);
 	a[0].kind = (WireJoinKind) 9;
@@ -582,7 +589,53 @@ static void test_meta(void **state)
 	for (size_t len = 0; len < buf.len; len++)
 		assert_int_equal(wire_decode_meta(buf.data, len, &back), ND_INVALID);
 	buf.data[0] = 2;
+	assert_int_equal(wire_decode_meta(buf.data, buf.len, &back), ND_INVALID);
+	buf.data[0] = 3;
 	assert_int_equal(wire_decode_meta(buf.data, buf.len, &back), ND_VERSION);
+	nd_buf_free(&buf);
+	m.replication_factor = 5;
+	nd_buf_init(&buf);
+	assert_int_equal(wire_encode_meta(&m, &buf), ND_OK);
+	assert_int_equal(buf.len, 63);
+	assert_int_equal(buf.data[0], 2);
+	assert_int_equal(wire_decode_meta(buf.data, buf.len, &back), ND_OK);
+	assert_int_equal(back.replication_factor, 5);
+	for (size_t len = 0; len < buf.len; len++)
+		assert_int_equal(wire_decode_meta(buf.data, len, &back), ND_INVALID);
+	memset(buf.data + 59, 0, 4);
+	assert_int_equal(wire_decode_meta(buf.data, buf.len, &back), ND_INVALID);
+	nd_buf_free(&buf);
+}
+
+static void test_growth(void **state)
+{
+	static const uint8_t golden[] = {1, 2, 9, 0, 0, 0};
+	uint32_t	n;
+	WireMeta	meta;
+	NdBuf		buf;
+
+	(void) state;
+	nd_buf_init(&buf);
+	assert_int_equal(wire_encode_growth(9, &buf), ND_OK);
+	assert_int_equal(buf.len, sizeof(golden));
+	assert_memory_equal(buf.data, golden, sizeof(golden));
+	assert_int_equal(wire_decode_growth(buf.data, buf.len, &n), ND_OK);
+	assert_int_equal(n, 9);
+	for (size_t len = 0; len < buf.len; len++)
+		assert_int_equal(wire_decode_growth(buf.data, len, &n), ND_INVALID);
+	/* it is no record, and a record is none */
+	assert_int_equal(wire_decode_meta(buf.data, buf.len, &meta), ND_VERSION);
+	buf.data[1] = 1;
+	assert_int_equal(wire_decode_growth(buf.data, buf.len, &n), ND_INVALID);
+	buf.data[1] = 3;
+	assert_int_equal(wire_decode_growth(buf.data, buf.len, &n), ND_VERSION);
+	buf.data[0] = 2;
+	assert_int_equal(wire_decode_growth(buf.data, buf.len, &n), ND_VERSION);
+	nd_buf_free(&buf);
+	nomem_fail(1, NOMEM_ALL);
+	nd_buf_init(&buf);
+	assert_int_equal(wire_encode_growth(9, &buf), ND_NOMEM);
+	nomem_fail(0, 0);
 	nd_buf_free(&buf);
 }
 
@@ -628,6 +681,7 @@ int main(void)
 		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_member_context),
 		cmocka_unit_test(test_meta),
+		cmocka_unit_test(test_growth),
 		cmocka_unit_test(test_token_hash),
 	};
 

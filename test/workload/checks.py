@@ -9,7 +9,7 @@ FOREIGN_KEYS = """SELECT conname, conrelid::regclass::text, confrelid::regclass:
 		(SELECT string_agg(format('c.%I = p.%I', a.attname, f.attname), ' AND ') FROM unnest(conkey, confkey) AS k (c, p)
 			JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = c JOIN pg_attribute f ON f.attrelid = confrelid AND f.attnum = p),
 		(SELECT string_agg(format('c.%I IS NOT NULL', a.attname), ' AND ') FROM unnest(conkey) AS k (c) JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = c)
-	FROM pg_constraint WHERE contype = 'f'"""
+	FROM pg_constraint WHERE contype = 'f' AND conparentid = 0"""
 UNIQUES = """SELECT indexrelid::regclass::text, indrelid::regclass::text,
 		(SELECT string_agg('(' || pg_get_indexdef(indexrelid, k, true) || ')', ', ') FROM generate_series(1, indnkeyatts) k),
 		(SELECT string_agg('(' || pg_get_indexdef(indexrelid, k, true) || ') IS NOT NULL', ' AND ') FROM generate_series(1, indnkeyatts) k),

@@ -181,8 +181,15 @@ def reads(rng):
 OPERATIONS = (types, types, types, transfer, parents, children, children, bases, trees, places, bookings, parts, keyless, secured, reads)
 
 
-def ddl(rng):
+# where there are several data groups: tables over shards, by this column; tables and partitions that are in one group
+DISTRIBUTED = (("account", "id"), ("keyless", "a"), ("secured", "id"))
+PLACED = ("audit", "base", "parent", "child", "strict", "tree", "place", "booking", "types", "part_1", "part_2a", "part_2b", "part_rest", "full_identity", "change")
+
+
+def ddl(rng, groups):
 	n = rng.randint(1, 4)
+	if groups > 1 and rng.random() < 0.15:
+		return "SELECT nodedb.place_table('%s', %d)" % (rng.choice(PLACED), rng.randint(1, groups))
 	return rng.choice([
 		"ALTER TABLE types ADD COLUMN IF NOT EXISTS extra%d int DEFAULT %d" % (n, n),
 		"ALTER TABLE types DROP COLUMN IF EXISTS extra%d" % n,

@@ -3,6 +3,9 @@
 What it owns: the sessions' threads and the account of what each client was told.
 The seed says what each session tries and which node is killed when; how they interleave, the machine does.
 
+In seeds with several data groups the tables are spread over them, some as shards, and the session that changes the schema moves them about: nearly every transaction is one over
+several groups.
+
 Every transaction writes its name into audit. Told 'ok': it must be there; 'refused' (any definite error): it must not; 'open' (40003, connection lost at COMMIT): either.
 """
 import os
@@ -18,12 +21,18 @@ from pq import Error
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 SESSIONS = 3					# of each node
+SEVERAL = 4						# data groups, in every second seed
 EXTENSIONS = ("btree_gist", "citext", "amcheck")
 LEVELS = ("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 # 22: e.g. division; 23: constraints; 40: conflicts; 42: a schema change came first; 55P03: NOWAIT; 57: shutdown, no majority yet; 08: connection
 EXPECTED = ("22", "23", "40", "42703", "42P01", "42704", "55P03", "57P", "08006")
 GONE = ("08006", "57P01", "57P02", "57P03")
 OPEN = ("40003", "08006", "57P01", "57P02")
+
+
+def groups_of(seed):
+	"""How many data groups the cluster shall have."""
+	return SEVERAL if seed % 2 else 1
 
 
 class Unexpected(Exception):
@@ -123,7 +132,7 @@ class Changer(Session):
 
 	def _transaction(self):
 		try:
-			self.connection.execute(operations.ddl(self.rng))
+			self.connection.execute(operations.ddl(self.rng, self.workload.groups))
 		except Error as error:
 			self._note(error)
 			self._clean(error)
@@ -136,7 +145,7 @@ class Changer(Session):
 
 class Workload:
 	def __init__(self, cluster, seed, ddl=True, kinds=None):
-		self.cluster, self.seed = cluster, seed
+		self.cluster, self.seed, self.groups = cluster, seed, 1
 		self.operations = [operation for operation in operations.OPERATIONS if not kinds or operation.__name__ in kinds]
 		self.stop = threading.Event()
 		self.sessions = [Session(self, node, number) for node in cluster for number in range(SESSIONS)]
@@ -148,7 +157,18 @@ class Workload:
 			self.cluster.execute(i, "SET nodedb.replicate_ddl = off; %s" % "; ".join("CREATE EXTENSION %s" % name for name in EXTENSIONS))
 		with open(os.path.join(HERE, "schema.sql")) as file:
 			self.cluster.execute(1, file.read())
+		self.groups = int(self.cluster.value(1, "SELECT count(*) FROM nodedb.groups WHERE kind = 'data'"))
+		if self.groups > 1:
+			self._spread()
 		self.cluster.wait_caught_up()
+
+	def _spread(self):
+		"""Each table into a group by chance, and what can be into shards over all of them."""
+		rng = random.Random("%d/groups" % self.seed)
+		for table, column in operations.DISTRIBUTED:
+			self.cluster.execute(1, "SELECT nodedb.create_distributed_table('%s', '%s', %d)" % (table, column, 2 * self.groups))
+		for table in operations.PLACED:
+			self.cluster.execute(1, "SELECT nodedb.place_table('%s', %d)" % (table, rng.randint(1, self.groups)))
 
 	def run(self, seconds, kills=True):
 		"""What is broken behind it; empty when all is well."""

@@ -37,8 +37,12 @@
 	X(NODE_REUSE_ID, "a node id is given twice") \
 	X(NODE_LEAVE_META_FIRST, "a member leaves group 0 while data groups still count it") \
 	X(NODE_PARTS_ALONE, "a part of a transaction over several groups is delivered without the others") \
+	X(NODE_PARTS_UNMADE, "a part in a data group that is not made here yet is taken for one that this node has not got") \
+	X(NODE_GROW_ALONE, "a group that is added begins on each node with that node as the only voter") \
 	X(NODE_MARKER_CUT, "the log is cut above the marker of an outcome that the tables do not durably hold") \
+	X(NODE_EPOCH_CUT, "the sequencer's log is cut above an epoch whose transactions are not finished") \
 	X(NODE_VOTE_ONCE, "a vote that is lost is not said again") \
+	X(NODE_SAY_FLOOD, "votes and acknowledgements that do not show are said again at one pace, however slow the sequencer's log is") \
 	X(NODE_SILENT_FOREVER, "a group that does not vote is waited for") \
 	X(RAFT_ACK_UNMATCHED, "a follower acknowledges what it stores, matched with this leader or not") \
 	X(RAFT_ACK_BEFORE_DURABLE, "a follower acknowledges entries that are not durable yet") \
@@ -75,11 +79,15 @@
 	X(RAFT_INFLIGHT_UNBOUNDED, "a leader sends on whatever is in flight") \
 	X(RAFT_APPEND_UNBOUNDED, "one APPEND carries everything that a peer lacks") \
 	X(RAFT_UNCOMMITTED_UNBOUNDED, "a leader takes proposals however much is uncommitted") \
+	X(NODE_GRANT_UNTOLD, "nobody is told that its turn in the queue of reservations has come") \
 	X(CERTIFIER_BASE_OFF_BY_ONE, "a change at base + 1 is taken for seen") \
 	X(CERTIFIER_KEY_SHARE_MISSED, "FOR KEY SHARE and an update of the key do not conflict") \
 	X(CERTIFIER_RESERVATION_IGNORED, "keys reserved by another id do not abort") \
 	X(CERTIFIER_READS_IGNORED, "what a serializable transaction read is not judged") \
 	X(CERTIFIER_READ_BASE, "reads are judged from the base on, not from the snapshot on") \
+	X(CERTIFIER_READ_OLD, "a read base below the window is judged") \
+	X(CERTIFIER_ORDER_WRITERS_FIRST, "a leader appends those first whose changes most of the others have read") \
+	X(CERTIFIER_ORDER_MOVES_OTHERS, "a leader moves transactions past a RESERVE or CANCEL") \
 	X(CERTIFIER_EVICT_NEWER, "evicting an entry takes newer records of its keys along") \
 	X(CERTIFIER_OLD_BASE, "a base just below the window is judged") \
 	X(CERTIFIER_DUPLICATE_MISSED, "a second copy of a transaction gets a verdict of its own") \
@@ -94,6 +102,16 @@
 	X(CERTIFIER_FENCE_FREES_MARKER, "a fence frees what an open marker owns") \
 	X(CERTIFIER_CANCEL_FREES_MARKER, "a cancel frees what an open marker owns, and its id is a tombstone") \
 	X(CERTIFIER_SAVE_NO_MARKERS, "a checkpoint leaves open markers out") \
+	X(CERTIFIER_SAVE_NO_QUEUE, "a checkpoint leaves out who waits for keys") \
+	X(CERTIFIER_QUEUE_OVERTAKES, "who comes later gets keys that somebody waits for") \
+	X(CERTIFIER_QUEUE_EARLY, "who waits for keys gets them while others own them") \
+	X(CERTIFIER_QUEUE_LOST, "a fence leaves those of earlier lives in the line") \
+	X(CERTIFIER_QUEUE_MARKER_PASSES, "a marker gets keys that somebody waits for") \
+	X(CERTIFIER_QUEUE_HOLDS_OWNER, "an owner that asks for more is held up by those who came after it") \
+	X(CERTIFIER_QUEUE_GAIN_UNSEEN, "who waits does not wait for what an earlier owner got meanwhile") \
+	X(CERTIFIER_QUEUE_STAYS, "who asks again keeps its old place in the line, too") \
+	X(CERTIFIER_AGE_OF_RESERVE, "the age of a reservation that had to wait counts from its RESERVE") \
+	X(CERTIFIER_AGE_IGNORED, "a reservation does not end by its age") \
 	X(SEQ_ANY_EPOCH, "an epoch that was made of an old state counts") \
 	X(SEQ_TIME_BACK, "a new leader's epoch has an earlier time than the last one") \
 	X(SEQ_REQUEST_TWICE, "a copy of a request gets a position of its own") \

@@ -12,6 +12,9 @@
  *   4. keys        in ascending order: reserved by another id, else changed above the base
  *   5. reads       in ascending order: changed above the read base
  *
+ * A RESERVE likewise by 0 to 3, then by others' keys only: those that are reserved, and those that stand before it in the line (queue.c). Where a TXN would abort, it waits, if its
+ * id owns nothing yet and it may wait (entry.h). Who becomes an owner at an entry does so behind it: what the entry itself changed was not against the reservation.
+ *
  * A MARKER that is the next one of its group is judged likewise, its reads also against reservations; what is a commit of a TXN is PREPARED. An OUTCOME that is the
  * next one ends its MARKER: with its keys changed at the OUTCOME, or without effect.
  *
@@ -36,6 +39,8 @@ typedef struct Judgement
 	bool		remember;		/* add the entry to the window */
 	bool		keep_chunk;
 	uint8_t		recorded;		/* verdict kept with the entry */
+	bool		leaves;			/* whatever the id waits for, it does no more */
+	uint64_t	age;			/* of a RESERVE */
 	bool		counts;			/* a MARKER or an OUTCOME that is the next one */
 	OpenMarker *ends;			/* an OUTCOME: of this one */
 } Judgement;
@@ -144,9 +149,23 @@ static bool owned(const Certifier *c, const EntryHeader *h, EntryKey key, Verdic
 	return true;
 }
 
+/* Somebody who waits, and came before this id, wants what conflicts with the key. */
+static bool wanted(const Certifier *c, const EntryHeader *h, EntryKey key, uint64_t before, Verdict *v)
+{
+	const Waiter *w = certifier__queue_conflict(&c->reservations, key, h->txn, before);
+
+	if (w == NULL || MUTANT(CERTIFIER_QUEUE_OVERTAKES) || (h->kind == ENTRY_MARKER && MUTANT(CERTIFIER_QUEUE_MARKER_PASSES)))
+		return false;
+	*v = (Verdict) {.kind = VERDICT_ABORT_RESERVED, .key = key.hash, .by_index = w->index, .by_txn = w->txn};
+	return true;
+}
+
 /* Rules 4 and 5. false: a key with an unknown mode. */
 static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 {
+	const Owner *self = c->reservations.n_waiting > 0 ? certifier__reservations_find(&c->reservations, h->txn) : NULL;
+	uint64_t	before = self != NULL && !MUTANT(CERTIFIER_QUEUE_HOLDS_OWNER) ? self->index : UINT64_MAX;
+
 	for (uint32_t i = 0; i < h->n_keys; i++)
 	{
 		EntryKey	key = entry_key(h, i);
@@ -155,7 +174,7 @@ static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 			return false;
 		if (v->kind != VERDICT_COMMIT)
 			continue;
-		if (owned(c, h, key, v))
+		if (owned(c, h, key, v) || (h->kind != ENTRY_TXN && wanted(c, h, key, before, v)))
 			continue;
 		/*
 		 * A reservation is not judged by what was changed since its base: its owner reads nothing before the reservation is applied on its node,
@@ -168,7 +187,7 @@ static bool judge_keys(const Certifier *c, const EntryHeader *h, Verdict *v)
 	for (uint32_t i = 0; i < h->n_reads && v->kind == VERDICT_COMMIT && !MUTANT(CERTIFIER_READS_IGNORED); i++)
 	{
 		/* A part takes its place at its outcome: nobody who may come before that may change what it read. */
-		if (h->kind == ENTRY_MARKER && !MUTANT(CERTIFIER_MARKER_READS) && owned(c, h, entry_read(h, i), v))
+		if (h->kind == ENTRY_MARKER && !MUTANT(CERTIFIER_MARKER_READS) && (owned(c, h, entry_read(h, i), v) || wanted(c, h, entry_read(h, i), before, v)))
 			break;
 		conflict(c, entry_read(h, i), MUTANT(CERTIFIER_READ_BASE) ? h->base : h->read_base, v);
 	}
@@ -179,8 +198,9 @@ static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader
 {
 	Verdict    *v = &j->verdict;
 	bool		in_window = h->base + MUTANT(CERTIFIER_OLD_BASE) >= c->window.start;
-	bool		reads_in_window = h->n_reads == 0 || h->read_base >= c->window.start;
+	bool		reads_in_window = h->n_reads == 0 || h->read_base >= c->window.start || MUTANT(CERTIFIER_READ_OLD);
 	const OpenMarker *open = certifier__marker_of(c, h->txn);
+	bool		judged;
 
 	v->kind = VERDICT_COMMIT;
 	/* Undecided, whatever else comes under the id: no other verdict of it may be remembered. */
@@ -195,8 +215,13 @@ static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader
 		*v = (Verdict) {.kind = VERDICT_DUPLICATE, .by_index = earlier->index, .by_txn = h->txn, .first = (VerdictKind) earlier->verdict};
 	else if (!in_window || !reads_in_window || h->base >= index || !chunks_are_kept(c, index, h))
 		*v = (Verdict) {.kind = VERDICT_ABORT_OLD, .by_index = c->window.start};
+	judged = v->kind == VERDICT_COMMIT;
 	if (!judge_keys(c, h, v))
 		return ND_INVALID;
+	j->leaves = (judged && !MUTANT(CERTIFIER_QUEUE_STAYS)) || h->kind != ENTRY_RESERVE;
+	if (h->kind == ENTRY_RESERVE && entry_reserve_waits(h, &j->age) && v->kind == VERDICT_ABORT_RESERVED &&
+		certifier__reservations_find(&c->reservations, h->txn) == NULL && certifier__queue_has_room(&c->reservations, h->n_keys))
+		v->kind = VERDICT_QUEUED;
 
 	j->recorded = (uint8_t) v->kind;
 	j->remember = v->kind == VERDICT_COMMIT || (in_window && v->kind != VERDICT_DUPLICATE && (earlier == NULL || earlier->kind == ENTRY_RESERVE));
@@ -254,6 +279,7 @@ static void judge_cancel(const Certifier *c, const EntryHeader *h, const WindowE
 		*v = (Verdict) {.kind = VERDICT_NONE, .by_index = open->index, .by_txn = h->txn, .first = VERDICT_PREPARED};
 		return;
 	}
+	j->leaves = true;
 	if (earlier != NULL && earlier->kind != ENTRY_RESERVE)
 	{
 		v->kind = earlier->kind == ENTRY_CANCEL && earlier->verdict == VERDICT_NONE ? VERDICT_ABORT_OLD : VERDICT_NONE;
@@ -264,7 +290,8 @@ static void judge_cancel(const Certifier *c, const EntryHeader *h, const WindowE
 	}
 	/* A tombstone in any case; but a proof that the id never committed only if a verdict of it could not have been forgotten. */
 	j->remember = true;
-	if (earlier != NULL || h->base >= c->window.start || certifier__reservations_find(&c->reservations, h->txn) != NULL)
+	if (earlier != NULL || h->base >= c->window.start || certifier__reservations_find(&c->reservations, h->txn) != NULL ||
+		certifier__queue_find(&c->reservations, h->txn) != NULL)
 		j->recorded = VERDICT_ABORT_CANCELLED;
 	else
 	{
@@ -323,6 +350,8 @@ static NdStatus take_memory(Certifier *c, const EntryHeader *h, const Judgement 
 		status = certifier__window_reserve(&c->window, takes_effect(h, j, ENTRY_TXN) ? h->n_keys : takes_effect(h, j, ENTRY_OUTCOME) ? j->ends->n_keys : 0);
 	if (status == ND_OK && takes_effect(h, j, ENTRY_RESERVE) && h->n_keys > 0)
 		status = certifier__reservations_reserve(&c->reservations, h->txn, h->n_keys);
+	if (status == ND_OK && j->verdict.kind == VERDICT_QUEUED)
+		status = certifier__queue_reserve(&c->reservations, h->n_keys);
 	if (status == ND_OK && j->verdict.kind == VERDICT_PREPARED)
 	{
 		status = certifier__marker_reserve(c, h->n_keys);
@@ -375,6 +404,7 @@ static void open_marker(Certifier *c, uint64_t index, const EntryHeader *h)
 	m->txn = h->txn;
 	m->position = h->position;
 	m->index = index;
+	certifier__queue_before_gain(&c->reservations, h->txn);
 	for (uint32_t i = 0; i < h->n_keys; i++)
 	{
 		EntryKey	key = entry_key(h, i);
@@ -386,6 +416,27 @@ static void open_marker(Certifier *c, uint64_t index, const EntryHeader *h)
 	for (uint32_t i = 0; i < h->n_reads && !MUTANT(CERTIFIER_MARKER_READS); i++)
 		certifier__reservations_add(&c->reservations, h->txn, index, entry_read(h, i));
 	certifier__reservations_open(&c->reservations, h->txn, index);
+	certifier__queue_after_gain(&c->reservations, h->txn);
+}
+
+static void reserve(Certifier *c, uint64_t index, const EntryHeader *h, const Judgement *j)
+{
+	Reservations *r = &c->reservations;
+
+	if (j->verdict.kind == VERDICT_QUEUED)
+	{
+		for (uint32_t i = 0; i < h->n_keys; i++)
+			r->next_keys[i] = entry_key(h, i);
+		certifier__queue_push(r, h->txn, index, j->age, h->n_keys);
+	}
+	else if (j->verdict.kind == VERDICT_COMMIT && h->n_keys > 0)
+	{
+		certifier__queue_before_gain(r, h->txn);
+		for (uint32_t i = 0; i < h->n_keys; i++)
+			certifier__reservations_add(r, h->txn, index, entry_key(h, i));
+		certifier__reservations_age(r, h->txn, index, j->age);
+		certifier__queue_after_gain(r, h->txn);
+	}
 }
 
 static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, const Judgement *j)
@@ -396,6 +447,8 @@ static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, cons
 		fence(c, h->txn);
 	if (j->keep_chunk)
 		c->chunks[c->n_chunks++] = (OpenChunks) {h->txn, index};
+	if (j->leaves)
+		certifier__queue_leave(&c->reservations, h->txn);
 	if (j->verdict.kind == VERDICT_PREPARED)
 		open_marker(c, index, h);
 	/* what an open marker has stays until its outcome, whatever comes under its id */
@@ -414,15 +467,15 @@ static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, cons
 	}
 	for (uint32_t i = 0; takes_effect(h, j, ENTRY_OUTCOME) && i < j->ends->n_keys; i++)
 		certifier__window_push_key(&c->window, j->ends->keys[i]);
-	for (uint32_t i = 0; j->verdict.kind == VERDICT_COMMIT && i < h->n_keys; i++)
+	for (uint32_t i = 0; takes_effect(h, j, ENTRY_TXN) && i < h->n_keys; i++)
 	{
 		EntryKey	key = entry_key(h, i);
 
-		if (h->kind == ENTRY_RESERVE)
-			certifier__reservations_add(&c->reservations, h->txn, index, key);
-		else if (key.mode != KEY_REL_ACCESS_SHARE)
+		if (key.mode != KEY_REL_ACCESS_SHARE)
 			certifier__window_push_key(&c->window, key);
 	}
+	if (h->kind == ENTRY_RESERVE)
+		reserve(c, index, h, j);
 	if (j->remember)
 		certifier__window_evict(&c->window, c->limits.keys_max, c->limits.ids_max);
 	if (j->ends != NULL)
@@ -434,6 +487,8 @@ static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, cons
 	if (takes_effect(h, j, ENTRY_TXN) || takes_effect(h, j, ENTRY_OUTCOME))
 		c->last_commit = index;
 	c->last_index = index;
+	certifier__reservations_expire(&c->reservations, index);
+	certifier__queue_grant(&c->reservations, index);
 }
 
 /*
@@ -442,6 +497,7 @@ static void take_effect(Certifier *c, uint64_t index, const EntryHeader *h, cons
  */
 static void extend_history(Certifier *c, uint64_t index, const EntryHeader *h, const Verdict *v)
 {
+	const Reservations *r = &c->reservations;
 	const uint64_t facts[] = {
 		index, (uint64_t) h->kind, h->flags, h->txn.node, h->txn.incarnation, h->txn.counter, h->base, h->n_keys, h->n_chunks,
 		(uint64_t) v->kind, v->key, v->by_index, v->by_txn.node, v->by_txn.incarnation, v->by_txn.counter, (uint64_t) v->first,
@@ -462,6 +518,15 @@ static void extend_history(Certifier *c, uint64_t index, const EntryHeader *h, c
 		for (size_t i = 0; i < sizeof(place); i++)
 			bytes[i] = (uint8_t) (place[i / 8] >> (8 * (i % 8)));
 		c->history = nd_checksum(bytes, sizeof(place), c->history);
+	}
+	/* nothing of this for histories in which nobody waits: their sums are what they always were */
+	if (r->n_waiting > 0 || r->n_granted > 0)
+	{
+		const uint64_t line[] = {r->n_waiting, r->waiting_keys, r->n_granted, r->n_waiting > 0 ? r->waiting[0].index : 0};
+
+		for (size_t i = 0; i < sizeof(line); i++)
+			bytes[i] = (uint8_t) (line[i / 8] >> (8 * (i % 8)));
+		c->history = nd_checksum(bytes, sizeof(line), c->history);
 	}
 	if (h->n_reads > 0)
 		c->history = nd_checksum(h->reads, (size_t) h->n_reads * ENTRY_KEY_BYTES, c->history ^ h->read_base);
@@ -553,10 +618,42 @@ uint32_t certifier_owners(const Certifier *c, uint64_t after, CertifierOwner *ou
 	for (uint64_t i = 0; i < r->n_owners; i++)
 		if (r->owners[i].index > after && !r->owners[i].open)
 			n = list_owner(out, n, cap, (CertifierOwner) {r->owners[i].txn, r->owners[i].index});
+	for (uint64_t i = 0; i < r->n_waiting; i++)
+		if (r->waiting[i].index > after)
+			n = list_owner(out, n, cap, (CertifierOwner) {r->waiting[i].txn, r->waiting[i].index});
 	for (uint64_t i = 0; i < c->n_chunks; i++)
 		if (c->chunks[i].first > after && certifier__marker_of(c, c->chunks[i].txn) == NULL)
 			n = list_owner(out, n, cap, (CertifierOwner) {c->chunks[i].txn, c->chunks[i].first});
 	return n;
+}
+
+uint32_t certifier_granted(const Certifier *c, const TxnId **ids)
+{
+	*ids = c->reservations.granted;
+	return (uint32_t) c->reservations.n_granted;
+}
+
+bool certifier_reservation(const Certifier *c, uint64_t i, CertifierReservation *out)
+{
+	const Reservations *r = &c->reservations;
+
+	if (i < r->n_owners)
+	{
+		const Owner *o = &r->owners[i];
+
+		*out = (CertifierReservation) {.txn = o->txn, .index = o->index, .since = o->since, .marker = o->open, .keys = o->keys, .n_keys = o->n_keys};
+		return true;
+	}
+	i -= r->n_owners;
+	if (i >= r->n_waiting)
+		return false;
+	*out = (CertifierReservation) {.txn = r->waiting[i].txn, .index = r->waiting[i].index, .keys = r->waiting[i].keys, .n_keys = r->waiting[i].n_keys};
+	return true;
+}
+
+bool certifier_waits_for(const Certifier *c, uint64_t index, const EntryKey *keys, uint64_t n_keys, TxnId by)
+{
+	return certifier__queue_waits_for(&c->reservations, index, keys, n_keys, by);
 }
 
 uint64_t certifier_last_index(const Certifier *c)
@@ -583,9 +680,10 @@ void certifier_status(const Certifier *c, CertifierStatus *out)
 	out->ids = w->next - w->first;
 	out->reservations = r->n_owners;
 	out->markers = c->n_markers;
+	out->waiting = r->n_waiting;
 	out->bytes = sizeof(Certifier) + w->entries_cap * sizeof(WindowEntry) + w->keys_cap * (sizeof(uint64_t) + 1) +
 		w->ids_cap * sizeof(uint64_t) + w->table.cap * sizeof(KeySlot) + r->cap * sizeof(ReservedSlot) +
-		r->owners_cap * sizeof(Owner) + c->markers_cap * sizeof(OpenMarker) + c->nodes_cap * sizeof(NodeIncarnation) + c->chunks_cap * sizeof(OpenChunks);
+		r->owners_cap * sizeof(Owner) + r->waiting_cap * sizeof(Waiter) + r->waiting_keys * sizeof(EntryKey) + r->granted_cap * sizeof(TxnId) + c->markers_cap * sizeof(OpenMarker) + c->nodes_cap * sizeof(NodeIncarnation) + c->chunks_cap * sizeof(OpenChunks);
 	for (uint64_t i = 0; i < r->n_owners; i++)
 		out->bytes += r->owners[i].keys_cap * sizeof(EntryKey);
 	for (uint64_t i = 0; i < c->n_markers; i++)

@@ -17,6 +17,8 @@
  * 7. A MARKER counts only when its `previous` is the last position that counted here, an OUTCOME only when its `previous` is the last decision that did: exactly
  *    once and in order, whatever leaders propose again.
  *
+ * 8. Everybody who waits for keys gets them when those before it have ended, in log order (queue.c): no deadlock among reservations, no starvation.
+ *
  * Which id is remembered: every TXN, RESERVE and CANCEL judged with base >= window start. Below it an earlier verdict of the id may have
  * been forgotten, so an answer about it would be a guess: ABORT_OLD, and nothing is remembered (but a tombstone still stops a later TXN).
  */
@@ -48,7 +50,8 @@ typedef enum VerdictKind
 								 * (flags) is not above the id's last one, or the id already has a verdict */
 	VERDICT_PREPARED,			/* a MARKER: the group's vote is yes, its keys are owned until the OUTCOME. Every ABORT and DUPLICATE of a MARKER is a no */
 	VERDICT_ABORT_ELSEWHERE,	/* an OUTCOME: abort. Another group voted no or was silent; or this one voted no, at the MARKER */
-	VERDICT_REPEATED			/* a MARKER or an OUTCOME that is not the next one of this group, or an OUTCOME without its MARKER: no effect */
+	VERDICT_REPEATED,			/* a MARKER or an OUTCOME that is not the next one of this group, or an OUTCOME without its MARKER: no effect */
+	VERDICT_QUEUED				/* a RESERVE: it waits, behind `by_txn` among others, for `key` among others; certifier_granted() tells when its turn has come */
 } VerdictKind;
 
 typedef struct Verdict
@@ -66,9 +69,14 @@ void		certifier_destroy(Certifier *c);
 /*
  * Judge the entry at `index` (greater than every earlier one; gaps are the log's no-op and configuration entries).
  * ND_OK with *verdict; ND_NOMEM: nothing changed, call again; ND_INVALID: a malformed header, nothing changed.
- * A RESERVE's verdict COMMIT means that the keys are owned from now on.
+ * A RESERVE's verdict COMMIT means that the keys are owned from behind this entry on.
  */
 NdStatus	certifier_certify(Certifier *c, uint64_t index, const EntryHeader *h, Verdict *verdict);
+/*
+ * The ids that waited, and own their keys from behind the last entry given on: how many, in the order of the queue. Each is told once, here; valid until the next entry. Not after
+ * a restore: then certifier_reservation() tells what is.
+ */
+uint32_t	certifier_granted(const Certifier *c, const TxnId **ids);
 /* Verdict of an id inside the window. false: not in the window. */
 bool		certifier_lookup(const Certifier *c, TxnId txn, uint64_t *index, VerdictKind *kind);
 /* Entries at or below this index can no longer be a base. */
@@ -82,7 +90,7 @@ uint64_t	certifier_open_chunk_floor(const Certifier *c);
 /* Are chunks of this id kept for a TXN that is still to come? No longer once its TXN, a CANCEL or a fence was judged, and not for late copies. */
 bool		certifier_chunks_open(const Certifier *c, TxnId txn);
 /*
- * Ids that hold others up: they own keys, or the log keeps their chunks. Not those of open MARKERs: nobody but the sequencer ends them. In log order, those that began behind `after`, at most cap of them; how
+ * Ids that hold others up: they own keys or wait for them, or the log keeps their chunks. Not those of open MARKERs: nobody but the sequencer ends them. In log order, those that began behind `after`, at most cap of them; how
  * many. An id that has both comes twice.
  */
 typedef struct CertifierOwner
@@ -91,6 +99,19 @@ typedef struct CertifierOwner
 	uint64_t	index;			/* of its first RESERVE or CHUNK */
 } CertifierOwner;
 uint32_t	certifier_owners(const Certifier *c, uint64_t after, CertifierOwner *out, uint32_t cap);
+/* The i-th of those that own keys, and then of those that wait for them, in the order of the line. false: there are no more. Valid until the next entry. */
+typedef struct CertifierReservation
+{
+	TxnId		txn;
+	uint64_t	index;			/* of its first RESERVE, or its MARKER */
+	uint64_t	since;			/* it owns from behind this entry on what it got last; 0: it waits */
+	bool		marker;			/* an open MARKER's */
+	const EntryKey *keys;
+	uint64_t	n_keys;
+} CertifierReservation;
+bool		certifier_reservation(const Certifier *c, uint64_t i, CertifierReservation *out);
+/* Would a RESERVE with these keys and this place in the line wait for `by`, because it owns one of them, or wants one and stands before it? */
+bool		certifier_waits_for(const Certifier *c, uint64_t index, const EntryKey *keys, uint64_t n_keys, TxnId by);
 uint64_t	certifier_last_index(const Certifier *c);
 /* The newest TXN that committed, 0 = none: no entry behind it, up to the last one, has an effect on tables. */
 uint64_t	certifier_last_commit(const Certifier *c);
@@ -106,6 +127,7 @@ typedef struct CertifierStatus
 	uint64_t	ids;
 	uint64_t	reservations;	/* ids that own keys, by RESERVE or by an open MARKER */
 	uint64_t	markers;		/* open MARKERs */
+	uint64_t	waiting;		/* ids that wait for keys */
 	uint64_t	bytes;			/* memory, about */
 } CertifierStatus;
 void		certifier_status(const Certifier *c, CertifierStatus *out);

@@ -4,6 +4,7 @@
  *   keys.c          KeyTable: (hash, mode) -> last committed index
  *   window.c        Window: first-in first-out record of entries, their keys, and an index of it by transaction id
  *   reservation.c   Reservations: keys owned by transaction ids
+ *   queue.c         RESERVEs that wait until they can own their keys
  *   marker.c        open markers of transactions over several groups
  *   certifier.c     the verdict: reads all of these, then changes them
  *   checkpoint.c    bytes of all of these
@@ -100,21 +101,45 @@ typedef struct ReservedSlot
 typedef struct Owner
 {
 	TxnId		txn;
-	uint64_t	index;			/* of its first RESERVE, or its MARKER */
+	uint64_t	index;			/* of its first RESERVE, or its MARKER: its place in the line */
+	uint64_t	since;			/* of the entry behind which it owns what it got last */
+	uint64_t	age;			/* it ends behind the first entry at or above since + age; 0: not by age */
 	EntryKey   *keys;			/* in the order in which they came */
 	uint64_t	n_keys;
 	uint64_t	keys_cap;
+	uint64_t	seen_by;		/* scratch: the waiter that has counted it */
 	bool		open;			/* by a MARKER: ends with its OUTCOME alone */
 } Owner;
+
+/* A RESERVE that waits (queue.c). */
+typedef struct Waiter
+{
+	TxnId		txn;
+	uint64_t	index;			/* of its RESERVE */
+	uint64_t	age;			/* for the owner that it will be */
+	EntryKey   *keys;			/* ascending by (hash, mode), no repeats */
+	uint32_t	n_keys;
+	uint32_t	blockers;		/* ids that it waits for; derived from the keys of owners and of earlier waiters */
+	bool		seen;			/* scratch */
+} Waiter;
 
 typedef struct Reservations
 {
 	Owner	   *owners;			/* ascending by id */
 	uint64_t	n_owners;
-	uint64_t	owners_cap;
+	uint64_t	owners_cap;		/* at least n_owners + n_waiting */
 	ReservedSlot *slots;
-	uint64_t	cap;
+	uint64_t	cap;			/* enough for used + waiting_keys */
 	uint64_t	used;
+	uint64_t	next_age;		/* no owner ends by age below this; 0: none does */
+	Waiter	   *waiting;		/* ascending by index */
+	uint64_t	n_waiting;
+	uint64_t	waiting_cap;
+	uint64_t	waiting_keys;
+	EntryKey   *next_keys;		/* between reserve and push */
+	TxnId	   *granted;		/* who became owner behind the last entry without being its id, in the order of the queue */
+	uint64_t	n_granted;
+	uint64_t	granted_cap;	/* at least n_waiting */
 } Reservations;
 
 void		certifier__reservations_free(Reservations *r);
@@ -124,11 +149,49 @@ const Owner *certifier__reservations_find(const Reservations *r, TxnId txn);
 /* The owner with the lowest id whose key conflicts; NULL: none. Those of txn itself and of older incarnations of its node do not count. */
 const Owner *certifier__reservations_conflict(const Reservations *r, EntryKey key, TxnId txn);
 void		certifier__reservations_add(Reservations *r, TxnId txn, uint64_t index, EntryKey key);
+/* Its keys of the entry at index are all there: they end by age as well, when age is not 0. No effect on one that owns something for ever, or is open. */
+void		certifier__reservations_age(Reservations *r, TxnId txn, uint64_t index, uint64_t age);
 /* Ends with the OUTCOME alone, from now on. */
 void		certifier__reservations_open(Reservations *r, TxnId txn, uint64_t index);
+/* Does this id own what conflicts with the key? */
+bool		certifier__reservations_owns(const Reservations *r, TxnId txn, EntryKey key);
+/* Owners other than txn that conflict with the keys, each once. `mark`: not 0, another one for each question. */
+uint32_t	certifier__reservations_count(Reservations *r, TxnId txn, const EntryKey *keys, uint32_t n, uint64_t mark);
+/* Room for the owner that a waiter with n_keys keys will be, beside those of all others. */
+NdStatus	certifier__reservations_expect(Reservations *r, uint32_t n_keys);
+/* The waiter is an owner from behind `index` on. Takes its keys. */
+void		certifier__reservations_take(Reservations *r, const Waiter *w, uint64_t index);
+/* Ends what is too old behind the entry at `index`. */
+void		certifier__reservations_expire(Reservations *r, uint64_t index);
 void		certifier__reservations_end(Reservations *r, TxnId txn);
 /* Those that are open stay. */
 void		certifier__reservations_fence(Reservations *r, NdNodeId node, uint32_t incarnation);
+
+/* ---- queue.c ---- */
+
+/* So many ids, and so many keys of all of them together. Part of the rules: another number gives other verdicts. */
+#define CERTIFIER_WAITERS_MAX 1024
+#define CERTIFIER_WAITING_KEYS_MAX 65536
+
+const Waiter *certifier__queue_find(const Reservations *r, TxnId txn);
+/* The first in the line, before the place `before`, that conflicts; NULL: none. Those of txn itself and of older incarnations of its node do not count. */
+const Waiter *certifier__queue_conflict(const Reservations *r, EntryKey key, TxnId txn, uint64_t before);
+bool		certifier__queue_waits_for(const Reservations *r, uint64_t index, const EntryKey *keys, uint64_t n_keys, TxnId by);
+bool		certifier__queue_has_room(const Reservations *r, uint32_t n_keys);
+/* Room for one more: next_keys is made, for its keys. */
+NdStatus	certifier__queue_reserve(Reservations *r, uint32_t n_keys);
+/* Its keys, ascending, are in next_keys. */
+void		certifier__queue_push(Reservations *r, TxnId txn, uint64_t index, uint64_t age, uint32_t n_keys);
+void		certifier__queue_leave(Reservations *r, TxnId txn);
+void		certifier__queue_fence(Reservations *r, NdNodeId node, uint32_t incarnation);
+/* Before the keys of an owner go. */
+void		certifier__queue_owner_ends(Reservations *r, const Owner *owner);
+/* Around an id's getting more keys while others wait: an earlier one may go before them. */
+void		certifier__queue_before_gain(Reservations *r, TxnId txn);
+void		certifier__queue_after_gain(Reservations *r, TxnId txn);
+/* Whoever waits for nobody any more owns its keys from behind `index` on. */
+void		certifier__queue_grant(Reservations *r, uint64_t index);
+void		certifier__queue_free(Reservations *r);
 
 /* ---- marker.c ---- */
 

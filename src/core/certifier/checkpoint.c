@@ -6,24 +6,28 @@
  *   varint n, nodes:        u32 node  u32 incarnation                          ascending
  *   varint n, entries:      varint index (difference)  u8 kind  u8 verdict  u16 number  id
  *                           varint n, keys: u64 hash  u8 mode                  in log order
- *   varint n, owners:       id  u8 open  varint index  varint n, keys          ascending by id
+ *   varint n, owners:       id  u8 open  varint index  varint since (difference)  varint age  varint n, keys
+ *                                                                              ascending by id; up to version 3 without since and age
  *   varint n, open chunks:  id  varint first index (difference)                ascending by first index
  *   varint n, open markers: id  varint position (difference)  varint index (difference)  varint n, keys
  *                                                                              ascending by position; each has an owner that is open
+ *   varint n, waiting:      id  varint index (difference)  varint age  varint n, keys
+ *                                                                              in log order; not up to version 3
  *   u64 checksum of all before
  *
  *   id: u32 node  u32 incarnation  u64 counter
  *
  * Invariants:
  * 1. Written from what is in log order or sorted, never from a hash table: equal histories give equal bytes, on every machine.
- * 2. restore() takes nothing on trust, the checksum notwithstanding: whatever it accepts is a state that save() writes back byte by byte.
+ * 2. restore() takes nothing on trust, the checksum notwithstanding: whatever it accepts is a state that save() writes back byte by byte (in the newest version).
  * 3. Memory that restore() takes is bounded by the length of its input.
  */
 #include "certifier_int.h"
 #include "../base/mutant.h"
 
 #define MAGIC UINT32_C(0x5443444e)	/* "NDCT" */
-#define VERSION 3
+#define VERSION 4
+#define VERSION_WITHOUT_QUEUE 3
 #define ID_BYTES 16
 
 static void put_id(NdBuf *out, TxnId txn)
@@ -125,6 +129,8 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 		put_id(out, owner->txn);
 		nd_buf_u8(out, owner->open);
 		nd_buf_varint(out, owner->index);
+		nd_buf_varint(out, owner->since - owner->index);
+		nd_buf_varint(out, owner->age);
 		nd_buf_varint(out, owner->n_keys);
 		for (uint64_t k = 0; k < owner->n_keys; k++)
 			put_key(out, owner->keys[k]);
@@ -153,6 +159,21 @@ NdStatus certifier_save(const Certifier *c, NdBuf *out)
 		nd_buf_varint(out, m->n_keys);
 		for (uint32_t k = 0; k < m->n_keys; k++)
 			put_key(out, m->keys[k]);
+	}
+
+	previous = 0;
+	nd_buf_varint(out, MUTANT(CERTIFIER_SAVE_NO_QUEUE) ? 0 : r->n_waiting);
+	for (uint64_t i = 0; i < r->n_waiting && !MUTANT(CERTIFIER_SAVE_NO_QUEUE); i++)
+	{
+		const Waiter *waiter = &r->waiting[i];
+
+		put_id(out, waiter->txn);
+		nd_buf_varint(out, waiter->index - previous);
+		previous = waiter->index;
+		nd_buf_varint(out, waiter->age);
+		nd_buf_varint(out, waiter->n_keys);
+		for (uint32_t k = 0; k < waiter->n_keys; k++)
+			put_key(out, waiter->keys[k]);
 	}
 
 	nd_seal_end(out, start);
@@ -201,6 +222,8 @@ static bool entry_valid(const WindowEntry *e, uint64_t n_keys)
 		return e->verdict == VERDICT_ABORT_CANCELLED || e->verdict == VERDICT_NONE;
 	if (e->kind == ENTRY_TXN && e->verdict == VERDICT_ABORT_ELSEWHERE)
 		return true;
+	if (e->kind == ENTRY_RESERVE && e->verdict == VERDICT_QUEUED)
+		return true;
 	return (e->kind == ENTRY_TXN || e->kind == ENTRY_RESERVE) && e->verdict >= VERDICT_COMMIT && e->verdict <= VERDICT_ABORT_FENCED;
 }
 
@@ -245,7 +268,7 @@ static NdStatus read_window(NdReader *r, Certifier *c)
 	return w->first == 0 ? ND_OK : ND_DAMAGED;
 }
 
-static NdStatus read_owners(NdReader *r, Certifier *c)
+static NdStatus read_owners(NdReader *r, Certifier *c, uint16_t version)
 {
 	Reservations *all = &c->reservations;
 	uint64_t	n;
@@ -257,10 +280,12 @@ static NdStatus read_owners(NdReader *r, Certifier *c)
 		TxnId		txn = read_id(r);
 		uint8_t		open = nd_read_u8(r);
 		uint64_t	index = nd_read_varint(r);
+		uint64_t	later = version == VERSION_WITHOUT_QUEUE ? 0 : nd_read_varint(r);
+		uint64_t	age = version == VERSION_WITHOUT_QUEUE ? 0 : nd_read_varint(r);
 		uint64_t	n_keys;
 
-		if (!read_count(r, ENTRY_KEY_BYTES, &n_keys) || open > 1 || (n_keys == 0 && !open) || index == 0 || index > c->last_index ||
-			!id_valid(c, txn, !open))
+		if (!read_count(r, ENTRY_KEY_BYTES, &n_keys) || open > 1 || (open && age != 0) || age > ENTRY_AGE_MAX || (n_keys == 0 && !open) || index == 0 || index > c->last_index ||
+			later > c->last_index - index || (age != 0 && index + later + age <= c->last_index) || !id_valid(c, txn, !open))
 			return ND_DAMAGED;
 		if (i > 0 && txnid_compare(all->owners[i - 1].txn, txn) >= 0)
 			return ND_DAMAGED;
@@ -278,6 +303,7 @@ static NdStatus read_owners(NdReader *r, Certifier *c)
 			return ND_DAMAGED;
 		if (open)
 			certifier__reservations_open(all, txn, index);
+		certifier__reservations_age(all, txn, index + later, age);
 	}
 	return ND_OK;
 }
@@ -353,6 +379,46 @@ static NdStatus read_markers(NdReader *r, Certifier *c)
 	return status;
 }
 
+/* Why it waits is not written: it follows from the owners and those before it. Somebody who waits for nobody would have owned before. */
+static NdStatus read_waiter(NdReader *r, Certifier *c)
+{
+	Reservations *all = &c->reservations;
+	uint64_t	before = all->n_waiting > 0 ? all->waiting[all->n_waiting - 1].index : 0;
+	TxnId		txn = read_id(r);
+	uint64_t	step = nd_read_varint(r);
+	uint64_t	age = nd_read_varint(r);
+	uint64_t	n_keys;
+	EntryKey   *keys;
+
+	if (!read_count(r, ENTRY_KEY_BYTES, &n_keys) || n_keys == 0 || n_keys > CERTIFIER_WAITING_KEYS_MAX || !certifier__queue_has_room(all, (uint32_t) n_keys) ||
+		step == 0 || step > c->last_index - before || age > ENTRY_AGE_MAX || !id_valid(c, txn, true) ||
+		certifier__reservations_find(all, txn) != NULL || certifier__queue_find(all, txn) != NULL)
+		return ND_DAMAGED;
+	if (certifier__queue_reserve(all, (uint32_t) n_keys) != ND_OK)
+		return ND_NOMEM;
+	keys = all->next_keys;
+	for (uint64_t k = 0; k < n_keys; k++)
+		if (!read_key(r, &keys[k]) || (k > 0 && (keys[k].hash < keys[k - 1].hash || (keys[k].hash == keys[k - 1].hash && keys[k].mode <= keys[k - 1].mode))))
+		{
+			nd_free(keys);
+			return ND_DAMAGED;
+		}
+	certifier__queue_push(all, txn, before + step, age, (uint32_t) n_keys);
+	return all->waiting[all->n_waiting - 1].blockers > 0 ? ND_OK : ND_DAMAGED;
+}
+
+static NdStatus read_queue(NdReader *r, Certifier *c)
+{
+	uint64_t	n;
+	NdStatus	status = ND_OK;
+
+	if (!read_count(r, ID_BYTES + 3, &n))
+		return ND_DAMAGED;
+	for (uint64_t i = 0; i < n && status == ND_OK; i++)
+		status = read_waiter(r, c);
+	return status;
+}
+
 /* The window's newest committed TXN is the newest of all; a window without any says nothing but that it stands at or below the start. */
 static bool last_commit_valid(const Certifier *c)
 {
@@ -369,7 +435,7 @@ static bool last_commit_valid(const Certifier *c)
 	return highest > 0 ? c->last_commit == highest : c->last_commit <= w->start;
 }
 
-static NdStatus read_state(NdReader *r, Certifier *c)
+static NdStatus read_state(NdReader *r, Certifier *c, uint16_t version)
 {
 	NdStatus	status;
 
@@ -385,11 +451,13 @@ static NdStatus read_state(NdReader *r, Certifier *c)
 	if (status == ND_OK)
 		status = read_window(r, c);
 	if (status == ND_OK)
-		status = read_owners(r, c);
+		status = read_owners(r, c, version);
 	if (status == ND_OK)
 		status = read_chunks(r, c);
 	if (status == ND_OK)
 		status = read_markers(r, c);
+	if (status == ND_OK && version != VERSION_WITHOUT_QUEUE)
+		status = read_queue(r, c);
 	if (status == ND_OK && !last_commit_valid(c))
 		status = ND_DAMAGED;
 	if (status == ND_OK && (r->failed || nd_reader_left(r) != 0))
@@ -403,8 +471,11 @@ NdStatus certifier_restore(const void *data, size_t len, Certifier **out)
 	CertifierLimits limits;
 	Certifier  *c;
 	NdStatus	status;
+	uint16_t	version = VERSION;
 
-	status = nd_seal_open(&r, data, len, MAGIC, VERSION);
+	status = nd_seal_open(&r, data, len, MAGIC, version);
+	if (status == ND_VERSION)
+		status = nd_seal_open(&r, data, len, MAGIC, version = VERSION_WITHOUT_QUEUE);
 	if (status != ND_OK)
 		return status;
 	limits.keys_max = nd_read_u64(&r);
@@ -414,7 +485,7 @@ NdStatus certifier_restore(const void *data, size_t len, Certifier **out)
 	status = certifier_create(limits, &c);
 	if (status != ND_OK)
 		return status == ND_INVALID ? ND_DAMAGED : status;
-	status = read_state(&r, c);
+	status = read_state(&r, c, version);
 	if (status != ND_OK)
 	{
 		certifier_destroy(c);

@@ -29,7 +29,7 @@ typedef struct SeqLimits
 } SeqLimits;
 
 #define SEQ_LIMITS_DEFAULT ((SeqLimits) {.requests_max = 10000, .bytes_max = UINT64_C(256) << 20, .role_requests_max = 5000, \
-	.request_bytes_max = 1u << 20, .groups_max = 64, .group_unfinished_max = 10000, .epoch_requests_max = 1024, .epoch_bytes_max = 1u << 20, .epochs_max = 2})
+	.request_bytes_max = 1u << 20, .groups_max = ENTRY_GROUPS_MAX, .group_unfinished_max = 10000, .epoch_requests_max = 1024, .epoch_bytes_max = 1u << 20, .epochs_max = 2})
 
 typedef enum SeqRefusal
 {

@@ -12,11 +12,6 @@ void seq_participant_lead(SeqParticipant *p, NdGroupId group, const Certifier *c
 	*p = (SeqParticipant) {.group = group, .position = certifier_position(c), .decision = certifier_decision(c)};
 }
 
-void seq_participant_again(SeqParticipant *p)
-{
-	p->voted = p->acked = 0;
-}
-
 /* The transactions whose vote of this group the sequencer does not have, in order of position. NULL: no more. */
 static const SeqTxn *next_vote(const SeqParticipant *p, const Sequencer *s, const Certifier *c, uint64_t after)
 {
@@ -29,6 +24,19 @@ static const SeqTxn *next_vote(const SeqParticipant *p, const Sequencer *s, cons
 		t = sequencer_next(s, p->group, t->position);
 	}
 	return NULL;
+}
+
+bool seq_participant_again(SeqParticipant *p, const Sequencer *s, const Certifier *c)
+{
+	const SeqTxn *t = next_vote(p, s, c, 0);
+	uint64_t	unseen = t != NULL ? t->position : 0;
+	uint64_t	acked = sequencer_acked(s, p->group);
+	bool		still = (unseen > 0 || certifier_decision(c) > acked) && unseen == p->still_voted && acked == p->still_acked;
+
+	p->still_voted = unseen;
+	p->still_acked = acked;
+	p->voted = p->acked = 0;
+	return still;
 }
 
 SeqDuty seq_participant_next(SeqParticipant *p, const Sequencer *s, const Certifier *c)

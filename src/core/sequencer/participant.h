@@ -42,12 +42,17 @@ typedef struct SeqParticipant
 	uint64_t	decision;		/* last outcome likewise */
 	uint64_t	voted;			/* votes up to this position are on their way */
 	uint64_t	acked;			/* this acknowledgement is on its way */
+	uint64_t	still_voted;	/* as of the last again(): the first position whose vote does not show; the acknowledgement that does */
+	uint64_t	still_acked;
 } SeqParticipant;
 
 /* Leadership begins. */
 void		seq_participant_lead(SeqParticipant *p, NdGroupId group, const Certifier *c);
-/* Votes and acknowledgements may have got lost: say again what the sequencer's state does not show. Now and then, and when the sequencer's leader changes. */
-void		seq_participant_again(SeqParticipant *p);
+/*
+ * Votes and acknowledgements may have got lost: say again what the sequencer's state does not show. Now and then, and when the sequencer's leader changes. True: nothing of it
+ * shows that did not at the last call. Then it may as well stand in a log that is slow, and who says it as often as before makes that log longer than it can ever become short: wait longer.
+ */
+bool		seq_participant_again(SeqParticipant *p, const Sequencer *s, const Certifier *c);
 /* What is to be done next; NONE: nothing now. Valid until the next apply(). */
 SeqDuty		seq_participant_next(SeqParticipant *p, const Sequencer *s, const Certifier *c);
 /* It was proposed, or sent. Not called: next() names it again. */

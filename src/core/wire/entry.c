@@ -229,6 +229,11 @@ NdStatus entry_peek(const void *data, size_t len, EntryHeader *out)
 	return take_head(&r, &format, out);
 }
 
+bool entry_has_reads(const void *data, size_t len)
+{
+	return len > 0 && *(const uint8_t *) data == ENTRY_FORMAT_READS;
+}
+
 /* What stands behind the base in a MARKER and an OUTCOME. */
 static bool take_place(NdReader *r, EntryHeader *out)
 {
@@ -347,6 +352,21 @@ void entry_groups(const EntryHeader *h, NdGroupId *out)
 		group += (NdGroupId) nd_read_varint(&r);
 		out[i] = group;
 	}
+}
+
+bool entry_reserve_waits(const EntryHeader *h, uint64_t *age)
+{
+	NdReader	r;
+
+	*age = 0;
+	if (h->kind != ENTRY_RESERVE || h->body_len == 0)
+		return false;
+	nd_reader_init(&r, h->body, h->body_len);
+	*age = nd_read_varint(&r);
+	if (!r.failed && *age <= ENTRY_AGE_MAX)
+		return true;
+	*age = 0;
+	return false;
 }
 
 /*

@@ -13,9 +13,11 @@
  *   TXN      certify; on commit apply the chunks' bodies, in order, then this body.
  *   CHUNK    a piece of a large transaction's body; no verdict, applied only through its TXN. The counter is the TXN's.
  *            base: what was applied when the chunk was built (not 0: an old base marks a late copy, for which the log is not kept).
- *   RESERVE  keys owned by the transaction id until its TXN, its CANCEL or its incarnation's fence; refused while others own one of them.
+ *   RESERVE  keys owned by the transaction id until its TXN, its CANCEL or its incarnation's fence; refused while others own one of them, or, when it has a body, in a queue till then.
+ *            body: none, or varint age: when it owns the keys, it does for so many entries at most; 0: for any number. Without one (as older versions write) it never waits.
  *            What was changed since its base is no conflict, for its owner does nothing before it is applied.
- *            flags: its number within the transaction; every new attempt takes a higher one, for a lower or equal one is a late copy.
+ *            flags: its number within the transaction; every new attempt takes a higher one, for a lower or equal one is a late copy. A later one ends the waiting of
+ *            an earlier one; without keys it does nothing else.
  *   CANCEL   gives up: frees the reservation, and is a tombstone: a later TXN of this id aborts.
  *            base: something that was applied before the id's TXN was proposed, for instance the TXN's base.
  *
@@ -38,6 +40,7 @@
 #define ENTRY_FORMAT 3			/* newest; entries without what it brought are still written as 1 or 2 */
 #define ENTRY_GROUPS_MAX 256	/* of one transaction */
 #define ENTRY_KEY_BYTES 9		/* u64 hash, u8 mode */
+#define ENTRY_AGE_MAX (UINT64_C(1) << 40)
 
 typedef enum EntryKind
 {
@@ -49,7 +52,10 @@ typedef enum EntryKind
 	ENTRY_OUTCOME = 6
 } EntryKind;
 
-/* Key modes. Row modes conflict by PostgreSQL's row lock table, relation modes by its lock mode table (numbers are lock.h's LOCKMODE + 16). */
+/*
+ * Key modes. Row modes conflict by PostgreSQL's row lock table, relation modes by its lock mode table (numbers are lock.h's LOCKMODE + 16). A value of an index that is not
+ * unique is like a relation of the rows that have it: ROW EXCLUSIVE for who changes one of them, SHARE for who looked for them.
+ */
 typedef enum KeyMode
 {
 	KEY_ROW_SHARE_KEY = 0,		/* FOR KEY SHARE */
@@ -116,12 +122,16 @@ NdStatus	entry_encode_outcome(NdBuf *out, TxnId txn, bool commit, uint64_t posit
 								 const NdGroupId *groups, uint32_t n_groups);
 /* Kind, flags, id and base alone, without a look at what follows: however many keys there are. ND_INVALID, ND_VERSION. */
 NdStatus	entry_peek(const void *data, size_t len, EntryHeader *out);
+/* Of a valid entry: is it a TXN with reads? */
+bool		entry_has_reads(const void *data, size_t len);
 /* Fully validates keys and chunks. ND_INVALID, ND_VERSION (newer format). Points into data. */
 NdStatus	entry_decode(const void *data, size_t len, EntryHeader *out);
 EntryKey	entry_key(const EntryHeader *h, uint32_t i);
 EntryKey	entry_read(const EntryHeader *h, uint32_t i);
 void		entry_chunks(const EntryHeader *h, uint64_t *out);	/* n_chunks indexes */
 void		entry_groups(const EntryHeader *h, NdGroupId *out);	/* n_groups ids */
+/* May the RESERVE wait? Then also its age, at most ENTRY_AGE_MAX. */
+bool		entry_reserve_waits(const EntryHeader *h, uint64_t *age);
 bool		key_modes_conflict(uint8_t a, uint8_t b);	/* false between a row and a relation mode */
 int			txnid_compare(TxnId a, TxnId b);
 

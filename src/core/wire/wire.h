@@ -69,6 +69,7 @@ typedef struct WireGossip
 	bool		no_space;		/* the sender's disk is full: it should not lead */
 	uint64_t	prepared;		/* of the chunks up to here it has replayed all that it replays ahead of their TXN */
 	uint64_t	prepared_wanted;	/* not 0: tell how far you are with that, until you are here */
+	uint32_t	groups_max;		/* of group 0: the sender has room for so many data groups, and makes those that the meta record says; 0: it does not say */
 } WireGossip;
 
 typedef struct WireSleep
@@ -192,6 +193,7 @@ typedef struct WireJoinAnswer
 	uint32_t	n_data_groups;
 	uint64_t	certifier_keys_max;	/* NodeConfig.certifier for the first start: a group's limits are the same on all its replicas */
 	uint64_t	certifier_ids_max;
+	bool		has_sequencer;	/* the cluster has a sequencer group; those that were founded before there was one have none */
 	uint32_t	n_members;
 	WireMember	members[RAFT_MEMBERS_MAX];
 } WireJoinAnswer;
@@ -216,10 +218,15 @@ typedef struct WireMeta
 	uint64_t	certifier_ids_max;
 	bool		has_token;
 	uint8_t		token_hash[WIRE_TOKEN_HASH_BYTES];
+	uint32_t	replication_factor;	/* replicas of each data group; 0: one on every node, which is all that this version does */
 } WireMeta;
 
 NdStatus	wire_encode_meta(const WireMeta *m, NdBuf *out);
 NdStatus	wire_decode_meta(const uint8_t *data, size_t len, WireMeta *out);	/* ND_INVALID, ND_VERSION */
+
+/* To the leader of group 0, as a proposal there, never an entry: let there be so many data groups. */
+NdStatus	wire_encode_growth(uint32_t n_data_groups, NdBuf *out);
+NdStatus	wire_decode_growth(const uint8_t *data, size_t len, uint32_t *n_data_groups);	/* ND_INVALID, ND_VERSION */
 
 /* SHA-256 of the token (FIPS 180-4): the log must not hold what lets a reader of it join. */
 void		wire_token_hash(const void *secret, size_t len, uint8_t out[WIRE_TOKEN_HASH_BYTES]);

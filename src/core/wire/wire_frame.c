@@ -179,6 +179,7 @@ void wire_put_gossip(NdBuf *buf, const WireGossip *g)
 	gossip.no_space = g->no_space;
 	gossip.prepared = g->prepared;
 	gossip.prepared_wanted = g->prepared_wanted;
+	gossip.groups_max = g->groups_max;
 	frame.n_gossip = 1;
 	frame.gossip = &gossips;
 	wire__pack(buf, &frame.base);
@@ -340,7 +341,7 @@ static void hand_small(const Nodedb__Frame *f, const WireSink *sink)
 		const Nodedb__Gossip *g = f->gossip[i];
 
 		sink->gossip(sink->ctx, &(WireGossip) {g->group, g->stored, g->applied, g->checksum_index, g->checksum, g->shown, g->shown_wanted, g->no_space != 0,
-		g->prepared, g->prepared_wanted});
+		g->prepared, g->prepared_wanted, g->groups_max});
 	}
 	for (size_t i = 0; i < f->n_sleeps; i++)
 	{

@@ -69,6 +69,7 @@ NdStatus wire_encode_join_answer(const WireJoinAnswer *a, NdBuf *out)
 	m.n_data_groups = a->n_data_groups;
 	m.certifier_keys_max = a->certifier_keys_max;
 	m.certifier_ids_max = a->certifier_ids_max;
+	m.has_sequencer = a->has_sequencer;
 	for (uint32_t i = 0; i < a->n_members; i++)
 	{
 		nodedb__member__init(&members[i]);
@@ -113,6 +114,7 @@ NdStatus wire_decode_join_answer(const uint8_t *data, size_t len, WireJoinAnswer
 	out->n_data_groups = m->n_data_groups;
 	out->certifier_keys_max = m->certifier_keys_max;
 	out->certifier_ids_max = m->certifier_ids_max;
+	out->has_sequencer = m->has_sequencer;
 	out->kind = (WireJoinKind) m->kind;
 	if (m->kind > WIRE_JOIN_LATER || m->n_members > RAFT_MEMBERS_MAX ||
 		!copy_text(out->text, sizeof(out->text), m->text) ||

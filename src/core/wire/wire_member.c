@@ -4,7 +4,10 @@
  * Context of a member (at most RAFT_CONTEXT_MAX bytes; the sizes in wire.h keep it below):
  *   u8 format (1)  u8 flags (1 = leaving)  u64 host id  u8 name length, name  u8 address length, address
  * Meta record:
- *   u8 format (1)  u8 type (1)  u32 highest node id  u32 data groups  u64 certifier keys_max  u64 ids_max  u8 has token  32 bytes token hash
+ *   u8 format (1, with a replication factor 2)  u8 type (1)  u32 highest node id  u32 data groups  u64 certifier keys_max  u64 ids_max  u8 has token  32 bytes token hash
+ *   only in format 2: u32 replication factor
+ * A wish for more data groups, which is sent to the leader of group 0 and stands in no log:
+ *   u8 format (1)  u8 type (2)  u32 data groups
  */
 #include <string.h>
 
@@ -12,8 +15,10 @@
 
 #define CONTEXT_FORMAT 1
 #define CONTEXT_LEAVING 1
-#define META_FORMAT 1
+#define META_FORMAT 2			/* newest; a record without what it brought is still written as 1 */
 #define META_TYPE 1
+#define GROWTH_FORMAT 1
+#define GROWTH_TYPE 2
 
 _Static_assert(2 + 8 + 1 + (ND_NAME_MAX - 1) + 1 + (ND_ADDRESS_MAX - 1) <= RAFT_CONTEXT_MAX, "a member's context must fit");
 
@@ -83,7 +88,7 @@ NdStatus wire_member_from_raft(const RaftMember *m, WireMember *out)
 
 NdStatus wire_encode_meta(const WireMeta *m, NdBuf *out)
 {
-	nd_buf_u8(out, META_FORMAT);
+	nd_buf_u8(out, m->replication_factor > 0 ? META_FORMAT : 1);
 	nd_buf_u8(out, META_TYPE);
 	nd_buf_u32(out, m->highest_node);
 	nd_buf_u32(out, m->n_data_groups);
@@ -91,6 +96,8 @@ NdStatus wire_encode_meta(const WireMeta *m, NdBuf *out)
 	nd_buf_u64(out, m->certifier_ids_max);
 	nd_buf_u8(out, m->has_token);
 	nd_buf_bytes(out, m->token_hash, sizeof(m->token_hash));
+	if (m->replication_factor > 0)
+		nd_buf_u32(out, m->replication_factor);
 	return out->failed ? ND_NOMEM : ND_OK;
 }
 
@@ -113,8 +120,33 @@ NdStatus wire_decode_meta(const uint8_t *data, size_t len, WireMeta *out)
 	out->certifier_ids_max = nd_read_u64(&r);
 	out->has_token = nd_read_u8(&r) != 0;
 	hash = nd_read_bytes(&r, sizeof(out->token_hash));
-	if (r.failed || format != META_FORMAT || type != META_TYPE || nd_reader_left(&r) > 0)
+	if (format == META_FORMAT)
+		out->replication_factor = nd_read_u32(&r);
+	if (r.failed || format < 1 || (format == META_FORMAT && out->replication_factor == 0) || type != META_TYPE || nd_reader_left(&r) > 0)
 		return ND_INVALID;
 	memcpy(out->token_hash, hash, sizeof(out->token_hash));
 	return ND_OK;
+}
+
+NdStatus wire_encode_growth(uint32_t n_data_groups, NdBuf *out)
+{
+	nd_buf_u8(out, GROWTH_FORMAT);
+	nd_buf_u8(out, GROWTH_TYPE);
+	nd_buf_u32(out, n_data_groups);
+	return out->failed ? ND_NOMEM : ND_OK;
+}
+
+NdStatus wire_decode_growth(const uint8_t *data, size_t len, uint32_t *n_data_groups)
+{
+	NdReader	r;
+	uint8_t		format;
+	uint8_t		type;
+
+	nd_reader_init(&r, data, len);
+	format = nd_read_u8(&r);
+	type = nd_read_u8(&r);
+	if (!r.failed && (format > GROWTH_FORMAT || type > GROWTH_TYPE))
+		return ND_VERSION;
+	*n_data_groups = nd_read_u32(&r);
+	return r.failed || format != GROWTH_FORMAT || type != GROWTH_TYPE || nd_reader_left(&r) > 0 ? ND_INVALID : ND_OK;
 }

@@ -470,6 +470,8 @@ classify_alter_table(DdlCommand *c)
 			(void) add_range(c, (RangeVar *) cmd->def);
 		}
 	}
+	if (stmt->objtype == OBJECT_TYPE && OidIsValid(get_rel_type_id(relid)))
+		add_tables_with(c, get_rel_type_id(relid));	/* CASCADE: tables of that type */
 	ddl_refuse_alter_table(c, stmt, relid);
 	/* Where the file lies is a matter of the node. */
 	if (only_place && c->scope == DDL_CLUSTER)
@@ -829,6 +831,34 @@ classify_node(DdlCommand *c)
 	c->scope = DDL_NODE;
 }
 
+/* Labels are a matter of the node, but for those that give a table its data group. */
+static void
+classify_label(DdlCommand *c)
+{
+	SecLabelStmt *stmt = castNode(SecLabelStmt, c->stmt);
+
+	c->scope = DDL_NODE;
+	if (ddl_is_placement(stmt) && add_range(c, makeRangeVarFromNameList((List *) stmt->object)))
+		by_found(c);
+}
+
+/* No schema change, but for the one that distributes a table. */
+static void
+classify_call(DdlCommand *c)
+{
+	CallStmt   *stmt = castNode(CallStmt, c->stmt);
+	List	   *tables;
+	ListCell   *lc;
+
+	if (!ddl_is_sharding(stmt))
+		return;
+	tables = ddl_sharding_tables(stmt);
+	foreach(lc, tables)
+		add_relation(c, lfirst_oid(lc));
+	c->retry_fresh = tables == NIL;
+	by_found(c);
+}
+
 /* ---- the table ---- */
 
 static const struct
@@ -894,7 +924,8 @@ static const struct
 	{T_AlterExtensionStmt, classify_extension},
 	{T_AlterExtensionContentsStmt, classify_extension},
 	{T_AlterObjectDependsStmt, classify_node},
-	{T_SecLabelStmt, classify_node},
+	{T_SecLabelStmt, classify_label},
+	{T_CallStmt, classify_call},
 	{T_CreateFdwStmt, classify_node},
 	{T_AlterFdwStmt, classify_node},
 	{T_CreateForeignServerStmt, classify_node},

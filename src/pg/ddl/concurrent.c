@@ -1,7 +1,7 @@
 /*
  * concurrent.c: CREATE INDEX CONCURRENTLY on a distributed table: built on each node beside its writers, then made a part of the schema by the log.
  *
- * An index that is not unique is only a way to rows: nodes may have it or not, no verdict depends on it. So building it needs no order:
+ * An index that is not unique is only a way to rows: nodes may have it or not, no verdict depends on it, until 3 has named it (named.c). So building it needs no order:
  *   1. the session puts a row for every member into nodedb.index_builds, replicated, and waits without a transaction
  *   2. each node's builder, a background worker of its own, runs CREATE INDEX CONCURRENTLY there and notes in its row how it ended
  *   3. when all have it, the session runs CREATE INDEX IF NOT EXISTS of the same definition through the log, as any schema change: nothing to do where it was
@@ -11,7 +11,8 @@
  *
  * Where something fails, or the session goes away before 3, the rows become 'unwanted': each node's builder drops the index and removes its row.
  *
- * Nodes that are not connected are not waited for: they make the index at 3's place in the log.
+ * Nodes that are not connected are not waited for, nor those that are but have applied nothing for nodedb.commit_timeout though there was something (quarantined, or stuck
+ * with an entry): they make the index at 3's place in the log. The session is warned of the latter.
  *
  * Invariants:
  * 1. Until 3 the index is each node's own: no verdict and no other command depends on it, and it goes with its table.
@@ -24,6 +25,7 @@
 
 #include "sequence/sequence.h"
 #include "session/session.h"
+#include "session/wait.h"
 #include "shmem.h"
 #include "stop_event.h"
 
@@ -78,6 +80,7 @@ typedef struct Build
 	int64		open;			/* nodes that are not done */
 	char	   *failed;			/* "node: reason"; NULL: none */
 	bool		gone;			/* the rows have been removed, or are unwanted */
+	WaitHeadway headway;
 } Build;
 
 static bool row_applied = false;	/* in this transaction */
@@ -87,7 +90,8 @@ static bool row_applied = false;	/* in this transaction */
 void
 ddl_build_row_applied(Relation rel)
 {
-	if (!row_applied && strcmp(RelationGetRelationName(rel), "index_builds") == 0 && RelationGetNamespace(rel) == nodedb_schema_oid())
+	if (!row_applied && (strcmp(RelationGetRelationName(rel), "index_builds") == 0 || strcmp(RelationGetRelationName(rel), "shard_builds") == 0) &&
+		RelationGetNamespace(rel) == nodedb_schema_oid())
 		row_applied = true;
 }
 
@@ -185,15 +189,15 @@ static void
 look(void *arg)
 {
 	Build	   *b = arg;
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(b->schema), CStringGetTextDatum(b->name)};
+	Oid			types[] = {TEXTOID, TEXTOID, INT4ARRAYOID};
+	Datum		values[] = {CStringGetTextDatum(b->schema), CStringGetTextDatum(b->name), wait_headway_still(&b->headway)};
 	bool		isnull;
 	char	   *failed;
 
-	if (SPI_execute_with_args("SELECT count(*) FILTER (WHERE b.state <> 'unwanted'), count(*) FILTER (WHERE b.state IN ('waiting', 'building') AND (n.connected OR n.is_self)),"
+	if (SPI_execute_with_args("SELECT count(*) FILTER (WHERE b.state <> 'unwanted'), count(*) FILTER (WHERE b.state IN ('waiting', 'building') AND (n.connected AND b.node_id <> ALL ($3) OR n.is_self)),"
 							  " min(coalesce(n.name, b.node_id::text) || ': ' || b.message) FILTER (WHERE b.state = 'failed')"
 							  " FROM nodedb.index_builds b LEFT JOIN nodedb.nodes n ON n.node_id = b.node_id WHERE b.schema = $1 AND b.name = $2",
-							  2, types, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+							  3, types, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "nodedb: could not read nodedb.index_builds");
 	b->gone = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) == 0;
 	b->open = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
@@ -257,20 +261,6 @@ in_own_transaction(void (*run) (void *arg), Build *b)
 	}
 }
 
-/* A schema change of our own, in the transaction at hand, through the log. */
-static void
-run_through_the_log(const char *text)
-{
-	PlannedStmt *pstmt = makeNode(PlannedStmt);
-
-	pstmt->commandType = CMD_UTILITY;
-	pstmt->canSetTag = false;
-	pstmt->utilityStmt = linitial_node(RawStmt, pg_parse_query(text))->stmt;
-	pstmt->stmt_len = strlen(text);
-	ProcessUtility(pstmt, text, false, PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
-	CommandCounterIncrement();
-}
-
 static void
 make_unwanted(void *arg)
 {
@@ -300,6 +290,8 @@ wait_for_all(Build *b)
 {
 	do
 	{
+		wait_headway(&b->headway, nodedb_commit_timeout);
+		wait_headway_warn(&b->headway, "It makes the index when it goes on.");
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -323,11 +315,11 @@ static void
 look_for_rest(void *arg)
 {
 	Build	   *b = arg;
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(b->schema), CStringGetTextDatum(b->name)};
+	Oid			types[] = {TEXTOID, TEXTOID, INT4ARRAYOID};
+	Datum		values[] = {CStringGetTextDatum(b->schema), CStringGetTextDatum(b->name), wait_headway_still(&b->headway)};
 
 	if (SPI_execute_with_args("SELECT FROM nodedb.index_builds b JOIN nodedb.nodes n ON n.node_id = b.node_id"
-							  " WHERE b.schema = $1 AND b.name = $2 AND (n.connected OR n.is_self)", 2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+							  " WHERE b.schema = $1 AND b.name = $2 AND (n.connected AND b.node_id <> ALL ($3) OR n.is_self)", 3, types, values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "nodedb: could not read nodedb.index_builds");
 	b->open = SPI_processed;
 }
@@ -385,7 +377,8 @@ adopt(Build *b)
 	level = NewGUCNestLevel();
 	(void) set_config_option("client_min_messages", "warning", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	ddl_becoming_unique = (DdlBecomingUnique) {b->unique ? index : InvalidOid, definition};
-	run_through_the_log(psprintf("CREATE %sINDEX IF NOT EXISTS %s", b->unique ? "UNIQUE " : "", definition + strlen(prefix)));
+	ddl_adopting = index;
+	ddl_run(psprintf("CREATE %sINDEX IF NOT EXISTS %s", b->unique ? "UNIQUE " : "", definition + strlen(prefix)));
 	AtEOXact_GUC(true, level);
 	/* as PostgreSQL's own leaves it: the portal has no snapshot to pop any more */
 	if (ActiveSnapshotSet())
@@ -436,6 +429,7 @@ ddl_build_concurrently(IndexStmt *stmt, char *text, bool toplevel)
 		ErrorData  *error;
 
 		ddl_becoming_unique.index = InvalidOid;
+		ddl_adopting = InvalidOid;
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();

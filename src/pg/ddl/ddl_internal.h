@@ -36,6 +36,8 @@ typedef struct DdlCommand
 	bool		found_cluster;
 	char	   *text;			/* what travels instead of the command's own text; NULL = its own */
 
+	Oid			adopted;		/* named.c: an index that was there */
+
 	/* touched.c, while it runs */
 	List	   *created;		/* ObjectAddress * */
 
@@ -60,6 +62,8 @@ extern void ddl_scope_init(void);
 /* ---- queue.c: before a reservation ---- */
 /* Wait for this node's earlier writers of these tables, and for its other schema changes; until the transaction's end those wait for us. */
 extern void ddl_queue(DdlCommand *c, List *relids);
+/* Until sessions of this node that hold a lock on it that this mode conflicts with have ended their transactions; nothing is locked. */
+extern void ddl_wait_for_holders(Oid relid, LOCKMODE mode);
 /*
  * False: the user has no right to any of its tables, so that it will be refused, and nobody has to wait or lose for it before. One right to one of them is
  * enough: rights to a parent hold for its partitions.
@@ -67,6 +71,30 @@ extern void ddl_queue(DdlCommand *c, List *relids);
 extern bool ddl_may_reserve(DdlCommand *c);
 /* The mode in which it reserves its tables, and in which they stand in its entry: not weaker than any lock that it takes on them. */
 extern LOCKMODE ddl_lock_mode(Node *stmt);
+
+/* ---- hook.c ---- */
+/* A schema change of our own, one statement, in the transaction at hand, through the log. */
+extern void ddl_run(const char *text);
+
+/* ---- place.c: data groups of tables ---- */
+/* Is it a label that gives a table its group? */
+extern bool ddl_is_placement(SecLabelStmt *stmt);
+/* Does this command give a table its group, or a new one? At the origin. */
+extern bool ddl_places(Node *stmt);
+/* Before it runs, at the origin and on replicas. */
+extern void ddl_placement_lock(SecLabelStmt *stmt);
+/* After CREATE TABLE, at the origin: new tables get their group, if it is not the first, by a record of its own. */
+extern void ddl_placement_of_new(DdlCommand *c);
+/* May this label (NULL: none) be set? ereports if not. Of objects that are no distributed tables only those of placement are looked at. */
+extern void ddl_placement_check(const ObjectAddress *object, const char *label);
+
+/* ---- shards.c: CALL nodedb.shard_table() ---- */
+extern bool ddl_is_sharding(CallStmt *stmt);
+/* Oids of the tables that it locks; NIL: it is not here (yet). */
+extern List *ddl_sharding_tables(CallStmt *stmt);
+extern void ddl_shards_init(void);
+/* Another schema change of these tables is about to run here: the builder of one of them begins anew behind it. */
+extern void ddl_shards_give_way(List *relids);
 
 /* ---- classify.c: whom a command concerns, and what it locks ---- */
 extern void ddl_classify(DdlCommand *c);
@@ -107,6 +135,13 @@ extern char *ddl_index_definition(Oid index);
 struct DdlRecord;
 extern void ddl_unique_apply(const struct DdlRecord *r);
 
+/* ---- named.c: indexes whose values all writers name ---- */
+/* The index that the nodes have built, whose CREATE INDEX IF NOT EXISTS the session is about to run; InvalidOid: none. */
+extern Oid	ddl_adopting;
+/* After it ran, at the origin: those that the command made, or adopted. */
+extern void ddl_name_values(DdlCommand *c);
+extern void ddl_named_apply(const struct DdlRecord *r);
+
 /* ---- refuse.c: what is not replicated, or must not be done by one node ---- */
 extern void ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid);
 /* replicate_ddl is off: what one node alone must not do to distributed tables. */
@@ -119,13 +154,38 @@ extern void ddl_rewrite_look(DdlCommand *c);
 /* For a command with c->rewritten, whose statement is the caller's own copy: before its record is written, and after it ran. */
 extern void ddl_rewrite_begin(DdlCommand *c);
 extern void ddl_rewrite_finish(DdlCommand *c);
+/* All rows of a relation that is empty on replicas at this place of the body. */
+extern void ddl_ship_rows(Oid relid);
+/* Does a value of that type have to pass a check that could say something else elsewhere? */
+extern bool ddl_type_differs(Oid type);
 /* On a replica: the record before the command. */
 extern void ddl_rewrite_empty(const struct DdlRecord *r);
+/* New files for the table and its indexes: no trigger, no look at foreign keys. */
+extern void ddl_empty_table(Oid relid);
+
+/* ---- trust.c: on a replica, what the origin has checked is not checked again ---- */
+typedef struct DdlTrust
+{
+	Oid			relid;			/* whose constraints these are: a table, or */
+	Oid			domain;
+	List	   *names;			/* char *: valid behind the statement */
+} DdlTrust;
+
+/* Takes the looks at rows out of the statement; is something left to run? */
+extern bool ddl_trust_begin(Node *stmt, DdlTrust *t);
+extern void ddl_trust_finish(const DdlTrust *t);
+
+/* ---- matview.c: rows of materialized views travel ---- */
+extern void ddl_matview_rows(DdlCommand *c);
+/* On a replica, before and behind the command; true: rows follow, so call the second. */
+extern bool ddl_matview_begin(Node *stmt);
+extern void ddl_matview_finish(Node *stmt);
 
 /* ---- touched.c: what a running command touches ---- */
 extern void ddl_touched_init(void);
 extern DdlCommand *ddl_touched_begin(DdlCommand *c);	/* returns the outer one, for ddl_touched_end() */
 extern void ddl_touched_end(DdlCommand *outer);
+extern bool ddl_is_running(void);	/* a replicated command runs, at its origin */
 /* After it ran: keys of new names, refusal of what depends on local objects, the record of generated names, labels. */
 extern void ddl_touched_finish(DdlCommand *c);
 
@@ -135,7 +195,8 @@ typedef enum DdlRecordKind
 	DDL_RECORD_COMMAND = 1,
 	DDL_RECORD_NAMES = 2,		/* relations that the command before made: they must have come out alike */
 	DDL_RECORD_EMPTIED = 3,		/* tables that the next command finds empty: their rows follow */
-	DDL_RECORD_UNIQUE = 4		/* the index that the next command makes is unique from here on, where it is there: its name, its table's, its definition */
+	DDL_RECORD_UNIQUE = 4,		/* the index that the next command makes is unique from here on, where it is there: its name, its table's, its definition */
+	DDL_RECORD_NAMED = 5		/* from here on all writers name the values of these indexes: for each its name, and { "", its definition } */
 } DdlRecordKind;
 
 typedef struct DdlRecord

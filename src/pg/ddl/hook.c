@@ -4,8 +4,8 @@
  * A replicated command goes through five steps:
  *   classify   whom it concerns, which tables it locks
  *   queue      behind the transactions of this node that it would only refuse (queue.c)
- *   reserve    one global key, so that schema changes are one after another in the whole cluster, and the keys of those tables: from then on no other node's
- *              transaction on them commits, so the command cannot lose; what was committed before is applied here first. Nothing has run yet, so
+ *   reserve    one global key, so that schema changes are one after another in the whole cluster, and the keys of those tables, each in its group: from then on no
+ *              other node's transaction on them commits, so the command cannot lose; what was committed before is applied here first. Nothing has run yet, so
  *              failing to get it and trying again is invisible.
  *   record     the command's text and all that it depends on enter the write set, before the rows that it may produce
  *   run        here, as PostgreSQL does; the names that came out are recorded as well
@@ -19,6 +19,7 @@
 #include "ddl.h"
 #include "ddl_internal.h"
 
+#include "placement.h"
 #include "session/session.h"
 #include "shmem.h"
 #include "tableam/apply.h"
@@ -104,81 +105,126 @@ is_active(const UtilityCall *call)
 
 /* ---- reservation ---- */
 
+/* A key in the log of one group. */
+typedef struct GroupKey
+{
+	NdGroupId	group;
+	EntryKey	key;
+} GroupKey;
+
 /* What this transaction has reserved. */
 static struct
 {
 	LocalTransactionId lxid;
-	EntryKey   *keys;			/* TopMemoryContext: kept over transactions */
+	GroupKey   *keys;			/* TopMemoryContext: kept over transactions */
 	uint32		n;
 	uint32		cap;
 }			reserved;
 
 static bool
-is_reserved(uint64 hash, uint8 mode)
+is_reserved(NdGroupId group, uint64 hash, uint8 mode)
 {
 	for (uint32 i = 0; i < reserved.n; i++)
-		if (reserved.keys[i].hash == hash && reserved.keys[i].mode >= mode)
+		if (reserved.keys[i].group == group && reserved.keys[i].key.hash == hash && reserved.keys[i].key.mode >= mode)
 			return true;
 	return false;
 }
 
 static void
-remember_reserved(const EntryKey *keys, uint32 n)
+remember_reserved(NdGroupId group, const EntryKey *keys, uint32 n)
 {
 	if (reserved.n + n > reserved.cap)
 	{
 		uint32		cap = Max(64, (reserved.n + n) * 2);
 
-		reserved.keys = reserved.keys == NULL ? MemoryContextAlloc(TopMemoryContext, cap * sizeof(EntryKey)) :
-			repalloc(reserved.keys, cap * sizeof(EntryKey));
+		reserved.keys = reserved.keys == NULL ? MemoryContextAlloc(TopMemoryContext, cap * sizeof(GroupKey)) :
+			repalloc(reserved.keys, cap * sizeof(GroupKey));
 		reserved.cap = cap;
 	}
-	memcpy(reserved.keys + reserved.n, keys, n * sizeof(EntryKey));
-	reserved.n += n;
+	for (uint32 i = 0; i < n; i++)
+		reserved.keys[reserved.n++] = (GroupKey) {group, keys[i]};
 }
 
-/* Keys that the command needs and the transaction has not got; the tables among them. */
-static EntryKey *
-missing_keys(DdlCommand *c, uint32 *n, List **relids)
+typedef struct RelationKey
 {
-	EntryKey   *keys = palloc((list_length(c->relations) + 1) * sizeof(EntryKey));
-	uint8		mode = KEY_REL_ACCESS_SHARE - AccessShareLock + ddl_lock_mode(c->stmt);
+	Oid			relid;
+	NdGroupId	group;			/* 0: in all groups */
+	uint64		hash;
+} RelationKey;
+
+/*
+ * A table's key is looked for in its own group's log alone; that of a relation without rows, a view for instance, goes along in whatever group its user writes to. Looked up once per
+ * relation: there may be hundreds of groups, and a thousand shards.
+ */
+static RelationKey *
+relation_keys(List *relations, uint32 *n)
+{
+	RelationKey *keys = palloc((list_length(relations) + 1) * sizeof(RelationKey));
 	ListCell   *lc;
 
-	if (reserved.lxid != MyProc->lxid)
-	{
-		reserved.lxid = MyProc->lxid;
-		reserved.n = 0;
-	}
 	*n = 0;
-	*relids = NIL;
-	if (!is_reserved(ddl_global_key(), DDL_GLOBAL_KEY_MODE))
-		keys[(*n)++] = (EntryKey) {.hash = ddl_global_key(), .mode = DDL_GLOBAL_KEY_MODE};
-	if (!ddl_may_reserve(c))
-		return keys;
-	foreach(lc, c->relations)
+	foreach(lc, relations)
 	{
-		char	   *name = get_rel_name(lfirst_oid(lc));
-		uint64		hash;
+		Oid			relid = lfirst_oid(lc);
+		char	   *name = get_rel_name(relid);
 
-		if (name == NULL)
-			continue;
-		hash = writeset_relation_hash(get_namespace_name(get_rel_namespace(lfirst_oid(lc))), name);
-		if (is_reserved(hash, mode))
-			continue;
-		keys[(*n)++] = (EntryKey) {.hash = hash, .mode = mode};
-		*relids = lappend_oid(*relids, lfirst_oid(lc));
+		if (name != NULL)
+			keys[(*n)++] = (RelationKey) {
+				relid, nodedb_relid_is_distributed(relid) ? placement_group(relid) : 0,
+				writeset_relation_hash(get_namespace_name(get_rel_namespace(relid)), name)
+			};
 	}
 	return keys;
 }
 
 static void
-reserve(EntryKey *keys, uint32 n)
+forget_reserved(void)
 {
-	TimestampTz began = GetCurrentTimestamp();
+	if (reserved.lxid != MyProc->lxid)
+	{
+		reserved.lxid = MyProc->lxid;
+		reserved.n = 0;
+	}
+}
+
+/* Keys that the command needs and the transaction has not got, by groups in ascending order; the tables among them. */
+static GroupKey *
+missing_keys(DdlCommand *c, uint32 *n, List **relids)
+{
+	uint32		groups = placement_groups();
+	GroupKey   *keys = palloc((list_length(c->relations) * groups + 1) * sizeof(GroupKey));
+	uint8		mode = KEY_REL_ACCESS_SHARE - AccessShareLock + ddl_lock_mode(c->stmt);
+	RelationKey *relations;
+	uint32		n_relations;
+
+	forget_reserved();
+	*n = 0;
+	*relids = NIL;
+	if (!is_reserved(PLACEMENT_DEFAULT, ddl_global_key(), DDL_GLOBAL_KEY_MODE))
+		keys[(*n)++] = (GroupKey) {PLACEMENT_DEFAULT, {.hash = ddl_global_key(), .mode = DDL_GLOBAL_KEY_MODE}};
+	if (!ddl_may_reserve(c))
+		return keys;
+	relations = relation_keys(c->relations, &n_relations);
+	for (NdGroupId group = PLACEMENT_DEFAULT; group <= groups; group++)
+		for (uint32 i = 0; i < n_relations; i++)
+		{
+			const RelationKey *r = &relations[i];
+
+			if ((r->group != 0 && r->group != group) || is_reserved(group, r->hash, mode))
+				continue;
+			keys[(*n)++] = (GroupKey) {group, {.hash = r->hash, .mode = mode}};
+			*relids = list_append_unique_oid(*relids, r->relid);
+		}
+	return keys;
+}
+
+/* What other groups have given stays reserved meanwhile: the next group is asked last by everybody, so nobody waits in a circle. */
+static void
+reserve_in(NdGroupId group, EntryKey *keys, uint32 n, TimestampTz began)
+{
 	long		wait_ms = BACKOFF_FIRST_MS;
 
-	while (!session_reserve(keys, n))
+	while (!session_reserve(group, keys, n, 0))
 	{
 		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), nodedb_commit_timeout))
 			ereport(ERROR,
@@ -193,7 +239,37 @@ reserve(EntryKey *keys, uint32 n)
 		session_check_doomed();
 		wait_ms = Min(BACKOFF_LAST_MS, wait_ms * 2);
 	}
-	remember_reserved(keys, n);
+	remember_reserved(group, keys, n);
+}
+
+/* One RESERVE a group: the first in the default one, whose global key puts all schema changes of the cluster in line. */
+static void
+reserve(const GroupKey *keys, uint32 n)
+{
+	TimestampTz began = GetCurrentTimestamp();
+	EntryKey   *part = palloc(n * sizeof(EntryKey));
+
+	for (uint32 i = 0; i < n;)
+	{
+		NdGroupId	group = keys[i].group;
+		uint32		m = 0;
+
+		while (i < n && keys[i].group == group)
+			part[m++] = keys[i++].key;
+		reserve_in(group, part, m, began);
+	}
+	pfree(part);
+}
+
+void
+ddl_reserve_schema(void)
+{
+	GroupKey	key = {PLACEMENT_DEFAULT, {.hash = ddl_global_key(), .mode = DDL_GLOBAL_KEY_MODE}};
+
+	session_before_utility();
+	forget_reserved();
+	if (!is_reserved(key.group, key.key.hash, key.key.mode))
+		reserve(&key, 1);
 }
 
 /* Classify on catalogs that are as new as the reservation, with everything reserved that the answer names. */
@@ -205,7 +281,7 @@ classify_and_reserve(DdlCommand *c)
 		while (c->scope == DDL_CLUSTER || c->retry_fresh)
 		{
 			uint32		n;
-			EntryKey   *keys;
+			GroupKey   *keys;
 			List	   *relids;
 
 			session_before_utility();
@@ -268,9 +344,13 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 	if (own_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	ddl_rewrite_look(c);
+	if (IsA(c->stmt, SecLabelStmt))
+		ddl_placement_lock((SecLabelStmt *) c->stmt);
 	if (ddl_is_extension(c->stmt))
 		ddl_extension_check(c->stmt);
 	writeset_key(ddl_global_key(), DDL_GLOBAL_KEY_MODE);
+	if (ddl_places(c->stmt))
+		writeset_key(placement_key(), KEY_REL_ACCESS_EXCLUSIVE);
 	for (int i = 0; i < list_length(c->relations); i++)
 		writeset_relation_lock(list_nth_oid(c->relations, i), ddl_lock_mode(c->stmt));
 	if (c->rewritten != NIL)
@@ -281,11 +361,17 @@ run_replicated(UtilityCall *call, DdlCommand *c)
 	}
 	if (OidIsValid(ddl_becoming_unique.index))
 		ddl_unique_begin();
+	c->adopted = ddl_adopting;
+	ddl_adopting = InvalidOid;	/* the command of an event trigger is another one */
 	ddl_record_command(text);
+	if (!IsA(c->stmt, CallStmt))
+		ddl_shards_give_way(c->relations);
 	run(call);
 	ddl_touched_finish(c);
+	ddl_placement_of_new(c);
 	if (c->rewritten != NIL)
 		ddl_rewrite_finish(c);
+	ddl_matview_rows(c);
 	if (own_snapshot)
 		PopActiveSnapshot();
 }
@@ -522,11 +608,26 @@ process_utility(PlannedStmt *pstmt, const char *source, bool read_only_tree, Pro
 }
 
 void
+ddl_run(const char *text)
+{
+	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(text));
+	PlannedStmt *pstmt = makeNode(PlannedStmt);
+
+	pstmt->commandType = CMD_UTILITY;
+	pstmt->canSetTag = false;
+	pstmt->utilityStmt = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, text, NULL, 0, NULL))->utilityStmt;
+	pstmt->stmt_len = strlen(text);
+	ProcessUtility(pstmt, text, false, PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
+	CommandCounterIncrement();
+}
+
+void
 ddl_init(void)
 {
 	ddl_scope_init();
 	ddl_touched_init();
 	ddl_concurrent_init();
+	ddl_shards_init();
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 }

@@ -89,6 +89,8 @@ waits_for(Node *stmt)
 		case T_DropStmt:
 		case T_RenameStmt:
 		case T_TruncateStmt:
+		case T_SecLabelStmt:
+		case T_CallStmt:
 			return AccessExclusiveLock;
 		default:
 			return ShareLock;
@@ -96,24 +98,28 @@ waits_for(Node *stmt)
 }
 
 /* Not for background workers: the applier does not lose, and an index build (concurrent.c) is waited for by nobody. */
+void
+ddl_wait_for_holders(Oid relid, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	for (VirtualTransactionId *holder = GetLockConflicts(&tag, mode, NULL); VirtualTransactionIdIsValid(*holder); holder++)
+	{
+		PGPROC	   *proc = BackendIdGetProc(holder->backendId);
+
+		if (proc == NULL || !proc->isBackgroundWorker)
+			(void) VirtualXactLock(*holder, true);
+	}
+}
+
 static void
 wait_for_earlier(Node *stmt, List *relids)
 {
 	ListCell   *lc;
 
 	foreach(lc, relids)
-	{
-		LOCKTAG		tag;
-
-		SET_LOCKTAG_RELATION(tag, MyDatabaseId, lfirst_oid(lc));
-		for (VirtualTransactionId *holder = GetLockConflicts(&tag, waits_for(stmt), NULL); VirtualTransactionIdIsValid(*holder); holder++)
-		{
-			PGPROC	   *proc = BackendIdGetProc(holder->backendId);
-
-			if (proc == NULL || !proc->isBackgroundWorker)
-				(void) VirtualXactLock(*holder, true);
-		}
-	}
+		ddl_wait_for_holders(lfirst_oid(lc), waits_for(stmt));
 }
 
 void

@@ -3,7 +3,7 @@
  *
  *   u8 format  u8 kind
  *   COMMAND: string role, string session_role, u64 transaction timestamp, u64 statement timestamp (as in PostgreSQL), varint n, n times { setting, value }, string text
- *   NAMES, EMPTIED, UNIQUE:   varint n, n times { schema, name }
+ *   NAMES, EMPTIED, UNIQUE, NAMED:   varint n, n times { schema, name }
  * Strings are varint length + bytes.
  *
  * Invariants:
@@ -21,7 +21,8 @@
 #include "utils/timestamp.h"
 
 #define FORMAT 1
-#define FORMAT_2 2				/* the newest: EMPTIED, UNIQUE */
+#define FORMAT_2 2				/* EMPTIED, UNIQUE */
+#define FORMAT_3 3				/* the newest: NAMED */
 #define PAIRS_MAX 100000
 
 /* Settings that a command's meaning depends on. Those of extensions are left out where the extension is not loaded. */
@@ -108,7 +109,7 @@ ddl_record_names(DdlRecordKind kind, List *schemas, List *names)
 	NdBuf		buf;
 
 	nd_buf_init(&buf);
-	nd_buf_u8(&buf, kind == DDL_RECORD_NAMES ? FORMAT : FORMAT_2);
+	nd_buf_u8(&buf, kind == DDL_RECORD_NAMES ? FORMAT : kind == DDL_RECORD_NAMED ? FORMAT_3 : FORMAT_2);
 	nd_buf_u8(&buf, kind);
 	nd_buf_varint(&buf, list_length(names));
 	forboth(schema, schemas, name, names)
@@ -146,13 +147,13 @@ ddl_record_decode(const char *data, Size len, DdlRecord *out)
 	memset(out, 0, sizeof(*out));
 	nd_reader_init(&r, data, len);
 	format = nd_read_u8(&r);
-	if (!r.failed && format > FORMAT_2)
+	if (!r.failed && format > FORMAT_3)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("replicated command comes from a newer version of nodedb"),
 				 errhint("Update nodedb on this node.")));
 	out->kind = nd_read_u8(&r);
-	if (format < FORMAT || out->kind < DDL_RECORD_COMMAND || out->kind > DDL_RECORD_UNIQUE)
+	if (format < FORMAT || out->kind < DDL_RECORD_COMMAND || out->kind > DDL_RECORD_NAMED)
 		malformed();
 	if (out->kind == DDL_RECORD_COMMAND)
 	{

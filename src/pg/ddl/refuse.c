@@ -1,6 +1,7 @@
 /*
  * refuse.c: commands that are refused: what one node alone must not do to a distributed table, and what is not replicated.
  */
+#include "ddl.h"
 #include "ddl_internal.h"
 
 #include "shmem.h"
@@ -81,8 +82,9 @@ ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid)
 
 /* ---- nodedb.replicate_ddl = off ---- */
 
+/* One that is unique, or whose values all writers name: not this node's alone. */
 static bool
-drops_unique_index(DropStmt *stmt)
+drops_common_index(DropStmt *stmt)
 {
 	ListCell   *lc;
 
@@ -90,13 +92,13 @@ drops_unique_index(DropStmt *stmt)
 	{
 		Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList((List *) lfirst(lc)), NoLock, true);
 		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(relid));
-		bool		unique;
+		bool		common;
 
 		if (!HeapTupleIsValid(tuple))
 			continue;
-		unique = ((Form_pg_index) GETSTRUCT(tuple))->indisunique || ((Form_pg_index) GETSTRUCT(tuple))->indisexclusion;
+		common = ((Form_pg_index) GETSTRUCT(tuple))->indisunique || ((Form_pg_index) GETSTRUCT(tuple))->indisexclusion || ddl_index_is_named(relid);
 		ReleaseSysCache(tuple);
-		if (unique)
+		if (common)
 			return true;
 	}
 	return false;
@@ -114,6 +116,8 @@ ddl_refuse_alone(DdlCommand *c)
 	{
 		case T_CreateStmt:
 		case T_TruncateStmt:
+		case T_SecLabelStmt:
+		case T_CallStmt:
 			unsafe = true;
 			break;
 		case T_CreateTableAsStmt:
@@ -134,7 +138,7 @@ ddl_refuse_alone(DdlCommand *c)
 			unsafe = ((IndexStmt *) c->stmt)->unique || ((IndexStmt *) c->stmt)->excludeOpNames != NIL;
 			break;
 		case T_DropStmt:
-			unsafe = ((DropStmt *) c->stmt)->removeType == OBJECT_INDEX ? drops_unique_index((DropStmt *) c->stmt) : c->relations != NIL;
+			unsafe = ((DropStmt *) c->stmt)->removeType == OBJECT_INDEX ? drops_common_index((DropStmt *) c->stmt) : c->relations != NIL;
 			break;
 		default:
 			break;

@@ -84,29 +84,6 @@ make_constraints_local(List *elements)
 	}
 }
 
-/*
- * The origin has checked the rows, at this place of the log, and they are the same here. The expression need not be: what is not immutable could refuse
- * here what passed there.
- */
-static void
-trust_checks(List *elements)
-{
-	ListCell   *lc;
-
-	foreach(lc, elements)
-	{
-		Constraint *c = lfirst(lc);
-
-		if (c != NULL && IsA(c, ColumnDef))
-			trust_checks(((ColumnDef *) c)->constraints);
-		else if (c != NULL && IsA(c, Constraint) && c->contype == CONSTR_CHECK && !c->skip_validation)
-		{
-			c->skip_validation = true;
-			c->initially_valid = true;
-		}
-	}
-}
-
 /* What is a matter of the node; and a thing to be dropped that is not here is as good as dropped. */
 static void
 make_local(Node *stmt)
@@ -126,12 +103,7 @@ make_local(Node *stmt)
 			break;
 		case T_AlterTableStmt:
 			foreach(lc, ((AlterTableStmt *) stmt)->cmds)
-			{
-				List	   *element = list_make1(lfirst_node(AlterTableCmd, lc)->def);
-
-				make_constraints_local(element);
-				trust_checks(element);
-			}
+				make_constraints_local(list_make1(lfirst_node(AlterTableCmd, lc)->def));
 			break;
 		case T_IndexStmt:
 			((IndexStmt *) stmt)->tableSpace = NULL;
@@ -148,6 +120,9 @@ make_local(Node *stmt)
 			((DropStmt *) stmt)->missing_ok = true;
 			((DropStmt *) stmt)->concurrent = false;
 			break;
+		case T_SecLabelStmt:
+			ddl_placement_lock((SecLabelStmt *) stmt);
+			break;
 		case T_DropRoleStmt:
 			((DropRoleStmt *) stmt)->missing_ok = true;
 			break;
@@ -162,6 +137,8 @@ run_text(const char *text)
 	List	   *parsed = pg_parse_query(text);
 	List	   *queries;
 	PlannedStmt *pstmt;
+	DdlTrust	trust;
+	bool		has_rows;
 
 	if (list_length(parsed) != 1)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("replicated command is not one statement")));
@@ -174,7 +151,13 @@ run_text(const char *text)
 	pstmt = linitial_node(PlannedStmt, pg_plan_queries(queries, text, 0, NULL));
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	ProcessUtility(pstmt, text, false, PROCESS_UTILITY_SUBCOMMAND, NULL, NULL, None_Receiver, NULL);
+	has_rows = ddl_matview_begin(pstmt->utilityStmt);
+	if (ddl_trust_begin(pstmt->utilityStmt, &trust))
+		ProcessUtility(pstmt, text, false, PROCESS_UTILITY_SUBCOMMAND, NULL, NULL, None_Receiver, NULL);
+	CommandCounterIncrement();
+	ddl_trust_finish(&trust);
+	if (has_rows)
+		ddl_matview_finish(pstmt->utilityStmt);
 	if (ActiveSnapshotSet())
 		PopActiveSnapshot();
 	CommandCounterIncrement();
@@ -275,6 +258,8 @@ ddl_apply(const char *data, Size len)
 			ddl_rewrite_empty(&r);
 		else if (r.kind == DDL_RECORD_UNIQUE)
 			ddl_unique_apply(&r);
+		else if (r.kind == DDL_RECORD_NAMED)
+			ddl_named_apply(&r);
 		else
 			check_names(&r);
 	}

@@ -27,6 +27,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/catalog.h"
@@ -57,6 +58,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
 
 List	   *ddl_rewriting = NIL;
 
@@ -87,11 +90,50 @@ is_node_function(Oid function, void *context)
 	return false;
 }
 
+/* Does a value of that type have to pass a check that could say something else elsewhere? */
+bool
+ddl_type_differs(Oid type)
+{
+	Oid			element = get_element_type(type);
+	DomainConstraintRef *checks;
+	TupleDesc	row;
+	bool		found = false;
+	ListCell   *lc;
+
+	if (OidIsValid(element))
+		return ddl_type_differs(element);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_DOMAIN:
+			/* those that it inherits, too; the context's end has a use for it */
+			checks = palloc(sizeof(*checks));
+			InitDomainConstraintRef(type, checks, CurrentMemoryContext, false);
+			foreach(lc, checks->constraints)
+				found |= contain_mutable_functions((Node *) ((DomainConstraintState *) lfirst(lc))->check_expr);
+			return found || ddl_type_differs(getBaseType(type));
+		case TYPTYPE_RANGE:
+			return ddl_type_differs(get_range_subtype(type));
+		case TYPTYPE_MULTIRANGE:
+			return ddl_type_differs(get_multirange_range(type));
+		case TYPTYPE_COMPOSITE:
+			row = lookup_rowtype_tupdesc(type, -1);
+			for (int i = 0; !found && i < row->natts; i++)
+				found = !TupleDescAttr(row, i)->attisdropped && ddl_type_differs(TupleDescAttr(row, i)->atttypid);
+			ReleaseTupleDesc(row);
+			return found;
+		default:
+			return false;
+	}
+}
+
 static bool
 node_walker(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
+	if (IsA(node, CoerceToDomain) || IsA(node, CoerceViaIO) || IsA(node, ArrayCoerceExpr))
+		if (ddl_type_differs(exprType(node)))
+			return true;
 	if (IsA(node, SQLValueFunction) && ((SQLValueFunction *) node)->op == SVFOP_SESSION_USER)
 		return true;
 	if (check_functions_in_node(node, is_node_function, context))
@@ -103,6 +145,35 @@ static bool
 differs(Node *expr)
 {
 	return expr != NULL && (contain_volatile_functions(expr) || node_walker(expr, NULL));
+}
+
+/* A check of these tables that stands on a column whose type changes: PostgreSQL looks again. */
+static bool
+checks_differ(List *relids, const char *column)
+{
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+		TupleConstr *constr = RelationGetDescr(rel)->constr;
+		int			attribute = get_attnum(lfirst_oid(lc), column) - FirstLowInvalidHeapAttributeNumber;
+		bool		found = false;
+
+		for (int i = 0; constr != NULL && i < constr->num_check && !found; i++)
+		{
+			Node	   *check = stringToNode(constr->check[i].ccbin);
+			Bitmapset  *columns = NULL;
+
+			pull_varattnos(check, 1, &columns);
+			found = constr->check[i].ccvalid && contain_mutable_functions(check) &&
+				(bms_is_member(attribute, columns) || bms_is_member(-FirstLowInvalidHeapAttributeNumber, columns));
+		}
+		table_close(rel, NoLock);
+		if (found)
+			return true;
+	}
+	return false;
 }
 
 /* ---- does it need an object of this node? ---- */
@@ -300,11 +371,35 @@ has_rows(Oid relid)
 	return found;
 }
 
-/* The table and all below it that hold rows, locked; NIL when there is no row. */
-static List *
-tables_with_rows(Oid relid, bool children)
+static Oid
+type_of_table(Oid relid)
 {
-	List	   *all = children ? find_all_inheritors(relid, AccessExclusiveLock, NULL) : list_make1_oid(relid);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			type = HeapTupleIsValid(tuple) ? ((Form_pg_class) GETSTRUCT(tuple))->reloftype : InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return type;
+}
+
+/* Tables of a type, which ALTER TYPE with CASCADE changes; classify.c has found them. */
+static List *
+tables_of_type(DdlCommand *c, Oid relid)
+{
+	Oid			type = get_rel_type_id(relid);
+	List	   *tables = NIL;
+	ListCell   *lc;
+
+	foreach(lc, c->relations)
+		if (type_of_table(lfirst_oid(lc)) == type)
+			tables = list_concat_unique_oid(tables, find_all_inheritors(lfirst_oid(lc), AccessExclusiveLock, NULL));
+	return tables;
+}
+
+/* Those of them, if any of them holds a row. */
+static List *
+tables_with_rows(List *all)
+{
 	List	   *tables = NIL;
 	bool		any = false;
 	ListCell   *lc;
@@ -349,6 +444,28 @@ refuse_referenced(List *tables, const char *column)
 	table_close(catalog, AccessShareLock);
 }
 
+/* All whose rows the command may give values. */
+static List *
+tables_of(DdlCommand *c, Oid relid)
+{
+	AlterTableStmt *stmt = castNode(AlterTableStmt, c->stmt);
+
+	if (stmt->objtype == OBJECT_TYPE)
+		return tables_of_type(c, relid);
+	return stmt->relation->inh ? find_all_inheritors(relid, AccessExclusiveLock, NULL) : list_make1_oid(relid);
+}
+
+/* ... beside the value itself. */
+static bool
+command_differs(DdlCommand *c, Relation rel, AlterTableCmd *cmd, ColumnDef *column)
+{
+	if (cmd->subtype == AT_AddColumn && is_serial(column))
+		return true;
+	if (cmd->subtype == AT_AlterColumnType && checks_differ(tables_of(c, RelationGetRelid(rel)), cmd->name))
+		return true;
+	return ddl_type_differs(typenameTypeId(NULL, column->typeName));
+}
+
 void
 ddl_rewrite_look(DdlCommand *c)
 {
@@ -358,7 +475,7 @@ ddl_rewrite_look(DdlCommand *c)
 	bool		differ = false;
 	ListCell   *lc;
 
-	if (!IsA(c->stmt, AlterTableStmt) || stmt->objtype != OBJECT_TABLE)
+	if (!IsA(c->stmt, AlterTableStmt) || (stmt->objtype != OBJECT_TABLE && stmt->objtype != OBJECT_TYPE))
 		return;
 	foreach(lc, stmt->cmds)
 	{
@@ -373,16 +490,16 @@ ddl_rewrite_look(DdlCommand *c)
 			/* others' commands fail by themselves, without a lock */
 			if (!OidIsValid(relid) || !pg_class_ownercheck(relid, GetUserId()))
 				return;
-			rel = table_open(relid, AccessExclusiveLock);
+			rel = relation_open(relid, AccessExclusiveLock);
 		}
 		if (does_nothing(rel, cmd))
 			continue;
 		value = value_of(rel, cmd, c->source);
 		(void) local_walker(value, NULL);
-		differ |= differs(value) || (cmd->subtype == AT_AddColumn && is_serial((ColumnDef *) cmd->def));
+		differ |= differs(value) || command_differs(c, rel, cmd, (ColumnDef *) cmd->def);
 	}
 	if (differ)
-		c->rewritten = tables_with_rows(RelationGetRelid(rel), stmt->relation->inh);
+		c->rewritten = tables_with_rows(tables_of(c, RelationGetRelid(rel)));
 	foreach(lc, c->rewritten)
 		ddl_rewrite_check(lfirst_oid(lc));
 	if (c->rewritten != NIL)
@@ -390,7 +507,7 @@ ddl_rewrite_look(DdlCommand *c)
 			if (lfirst_node(AlterTableCmd, lc)->subtype == AT_AlterColumnType)
 				refuse_referenced(c->rewritten, lfirst_node(AlterTableCmd, lc)->name);
 	if (rel != NULL)
-		table_close(rel, NoLock);
+		relation_close(rel, NoLock);
 }
 
 /* ---- before it runs ---- */
@@ -400,7 +517,7 @@ static void
 draw_from_the_cluster(DdlCommand *c)
 {
 	AlterTableStmt *stmt = castNode(AlterTableStmt, c->stmt);
-	Relation	rel = table_openrv(stmt->relation, AccessExclusiveLock);
+	Relation	rel = relation_openrv(stmt->relation, AccessExclusiveLock);
 	ListCell   *lc;
 
 	foreach(lc, stmt->cmds)
@@ -431,7 +548,7 @@ draw_from_the_cluster(DdlCommand *c)
 							RelationGetRelationName(rel)),
 					 errhint("Write nextval() into the default of the column; or add the column without default, fill it with UPDATE, then set the default.")));
 	}
-	table_close(rel, NoLock);
+	relation_close(rel, NoLock);
 }
 
 static void
@@ -450,7 +567,13 @@ ddl_rewrite_begin(DdlCommand *c)
 
 	draw_from_the_cluster(c);
 	foreach(lc, c->rewritten)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+
+		writeset_emptied(rel);
 		add_name(lfirst_oid(lc), &schemas, &names);
+		table_close(rel, NoLock);
+	}
 	ddl_record_names(DDL_RECORD_EMPTIED, schemas, names);
 	ddl_rewriting = list_concat_copy(ddl_rewriting, c->rewritten);
 }
@@ -509,16 +632,23 @@ finish_created(DdlCommand *c)
 	EventTriggerUndoInhibitCommandCollection();
 }
 
-static void
-ship_rows(Oid relid)
+void
+ddl_ship_rows(Oid relid)
 {
 	Relation	rel = try_table_open(relid, NoLock);	/* an event trigger may have dropped it */
 	Snapshot	snapshot;
 	TupleTableSlot *slot;
 	TableScanDesc scan;
+	Oid			user;
+	int			security;
+	int			level;
 
 	if (rel == NULL)
 		return;
+	/* Whoever runs the command may have more rights than the owner, whose functions in indexes are looked into, and evaluated where their arguments are constants. */
+	level = NewGUCNestLevel();
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(rel->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	slot = table_slot_create(rel, NULL);
 	scan = table_beginscan_strat(rel, snapshot, 0, NULL, true, false);
@@ -531,6 +661,8 @@ ship_rows(Oid relid)
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, NoLock);
+	SetUserIdAndSecContext(user, security);
+	AtEOXact_GUC(false, level);
 }
 
 void
@@ -541,24 +673,17 @@ ddl_rewrite_finish(DdlCommand *c)
 	finish_created(c);
 	CommandCounterIncrement();
 	foreach(lc, c->rewritten)
-		ship_rows(lfirst_oid(lc));
+		ddl_ship_rows(lfirst_oid(lc));
 }
 
 /* ---- on a replica ---- */
 
-static void
-empty(const char *schema, const char *name)
+void
+ddl_empty_table(Oid relid)
 {
-	Oid			namespace = get_namespace_oid(schema, false);
-	Oid			relid = get_relname_relid(name, namespace);
 	ReindexParams params = {0};
-	Relation	rel;
+	Relation	rel = table_open(relid, AccessExclusiveLock);
 
-	if (!nodedb_relid_is_distributed(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("distributed table \"%s.%s\" does not exist", schema, name)));
-	rel = table_open(relid, AccessExclusiveLock);
 	RelationSetNewRelfilenode(rel, rel->rd_rel->relpersistence);
 	if (OidIsValid(rel->rd_rel->reltoastrelid))
 	{
@@ -579,6 +704,14 @@ ddl_rewrite_empty(const DdlRecord *r)
 {
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < r->n_pairs; i++)
-		empty(r->keys[i], r->values[i]);
+	{
+		Oid			relid = get_relname_relid(r->values[i], get_namespace_oid(r->keys[i], false));
+
+		if (!nodedb_relid_is_distributed(relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("distributed table \"%s.%s\" does not exist", r->keys[i], r->values[i])));
+		ddl_empty_table(relid);
+	}
 	PopActiveSnapshot();
 }

@@ -10,6 +10,7 @@
  * 2. No label means replicated: replicated objects look alike on all nodes, dumps included.
  */
 #include "ddl_internal.h"
+#include "placement.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -35,7 +36,6 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#define PROVIDER "nodedb"
 #define LABEL_LOCAL "local"
 
 static bool
@@ -45,7 +45,7 @@ is_marked_local(Oid classid, Oid objid)
 	char	   *label;
 
 	ObjectAddressSet(object, classid, objid);
-	label = GetSecurityLabel(&object, PROVIDER);
+	label = GetSecurityLabel(&object, PLACEMENT_PROVIDER);
 	return label != NULL && strcmp(label, LABEL_LOCAL) == 0;
 }
 
@@ -152,21 +152,22 @@ ddl_object_scope(const ObjectAddress *object)
 void
 ddl_mark_local(const ObjectAddress *object)
 {
-	SetSecurityLabel(object, PROVIDER, LABEL_LOCAL);
+	SetSecurityLabel(object, PLACEMENT_PROVIDER, LABEL_LOCAL);
 }
 
 static void
 check_label(const ObjectAddress *object, const char *label)
 {
-	if (label != NULL && strcmp(label, LABEL_LOCAL) != 0)
+	ddl_placement_check(object, label);
+	if (label != NULL && strcmp(label, LABEL_LOCAL) != 0 && placement_of_label(label) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("security label \"%s\" is not valid for provider \"%s\"", label, PROVIDER),
+				 errmsg("security label \"%s\" is not valid for provider \"%s\"", label, PLACEMENT_PROVIDER),
 				 errhint("'local' marks an object of this node alone; NULL makes it a replicated one, which must then exist on every node.")));
 }
 
 void
 ddl_scope_init(void)
 {
-	register_label_provider(PROVIDER, check_label);
+	register_label_provider(PLACEMENT_PROVIDER, check_label);
 }

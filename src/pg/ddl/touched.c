@@ -10,7 +10,7 @@
 
 #include "session/session.h"
 #include "tableam/apply.h"
-#include "tableam/writeset.h"
+#include "tableam/writeset_internal.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -26,9 +26,11 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
 #include "commands/extension.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/partcache.h"
 #include "utils/syscache.h"
 
 static object_access_hook_type prev_object_access = NULL;
@@ -85,6 +87,12 @@ ddl_touched_end(DdlCommand *outer)
 	current = outer;
 }
 
+bool
+ddl_is_running(void)
+{
+	return current != NULL && current->scope == DDL_CLUSTER;
+}
+
 /* ---- when the command is done ---- */
 
 static void pg_attribute_noreturn()
@@ -119,6 +127,27 @@ check_dependencies(const ObjectAddress *object)
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
+}
+
+/* Rows would be in other partitions on other nodes, and nobody would find them there. */
+static void
+check_partition_key(Oid relid)
+{
+	Relation	rel;
+	PartitionKey key;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return;
+	rel = table_open(relid, AccessShareLock);
+	key = RelationGetPartitionKey(rel);
+	for (int i = 0; key->strategy == PARTITION_STRATEGY_HASH && i < key->partnatts; i++)
+		if (value_holds_oids(getBaseType(key->parttypid[i])))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a replicated table cannot be partitioned by the hash of a value of type %s", format_type_be(key->parttypid[i])),
+					 errdetail("Its hash differs from node to node."),
+					 errhint("Partition by LIST, or by the hash of another type, for instance text.")));
+	table_close(rel, NoLock);
 }
 
 /* A foreign key of a local table on a distributed one: changes of the one are not seen by the other's node. */
@@ -196,6 +225,8 @@ finish_cluster(DdlCommand *c)
 		if (OidIsValid(schema) && IsToastNamespace(schema))
 			continue;
 		check_dependencies(object);
+		if (object->classId == RelationRelationId && object->objectSubId == 0)
+			check_partition_key(object->objectId);
 		if (!OidIsValid(schema) || object->objectSubId != 0)
 			continue;
 		lock_key(object->objectId);
@@ -211,8 +242,11 @@ finish_cluster(DdlCommand *c)
 			writeset_relation_lock_name(get_namespace_name(get_rel_namespace(lfirst_oid(lc))), name, AccessExclusiveLock);
 	}
 	/* An extension's script names what it makes. And where a node has made the extension by hand before, nothing is made. */
-	if (names != NIL && !ddl_is_extension(c->stmt))
+	if (ddl_is_extension(c->stmt))
+		return;
+	if (names != NIL)
 		ddl_record_names(DDL_RECORD_NAMES, schemas, names);
+	ddl_name_values(c);
 }
 
 /* PostgreSQL reports the creation of a default by its column. */

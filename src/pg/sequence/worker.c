@@ -124,7 +124,7 @@ answer(const Ask *ask, MemoryContext context)
 	return done;
 }
 
-/* Run one of the chores below; false after an error, which is logged: try again later. */
+/* Run one of the chores below; false after an error, which is logged unless it is a lost conflict: try again later. */
 static bool
 chore(bool (*what) (void *), void *arg, MemoryContext context)
 {
@@ -137,7 +137,8 @@ chore(bool (*what) (void *), void *arg, MemoryContext context)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		EmitErrorReport();
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_TO_CATEGORY(ERRCODE_T_R_SERIALIZATION_FAILURE))
+			EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
 	}
@@ -428,7 +429,11 @@ nodedb_lease_worker_main(Datum arg)
 			chores_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kept ? IDLE_MS : CHORE_RETRY_MS);
 		}
 		if (builds)
+		{
 			builds = !other_chore(ddl_start_builder, context);
+			builds |= !other_chore(ddl_mind_shards, context);
+		}
+		(void) pgstat_report_stat(false);
 		pgstat_report_activity(STATE_IDLE, NULL);
 
 		retry_ms = open > 0 ? Min(RETRY_LAST_MS, retry_ms * 2) : RETRY_FIRST_MS;

@@ -47,14 +47,24 @@ typedef struct Subject
 } Subject;
 
 static uint64 last_index = 0;	/* of the entry that won, or of the reservation */
+static bool last_reserved = false;	/* it was a reservation */
+static NdGroupId last_group = 0;
 
 uint64
-conflict_take_index(void)
+conflict_take_index(NdGroupId *group)
 {
 	uint64		index = last_index;
 
+	*group = last_group;
 	last_index = 0;
+	last_reserved = false;
 	return index;
+}
+
+bool
+conflict_was_reserved(void)
+{
+	return last_reserved;
 }
 
 /* ---- which row ---- */
@@ -122,6 +132,8 @@ describe_row(Relation rel, const KeySource *source, uint64 hash, Subject *subjec
 	if (is_row || index == NULL)
 		subject->text = key != NULL ? psprintf("row %s of table \"%s\"", key, RelationGetRelationName(rel)) :
 			psprintf("a row of table \"%s\"", RelationGetRelationName(rel));
+	else if (!index->rd_index->indisunique)
+		subject->text = psprintf("a value of index \"%s\" of table \"%s\"", RelationGetRelationName(index), RelationGetRelationName(rel));
 	else
 	{
 		subject->constraint = pstrdup(RelationGetRelationName(index));
@@ -138,8 +150,11 @@ describe(uint64 hash, Subject *subject)
 	KeySource	source = {0};
 	Relation	rel;
 
-	/* Who reads a table locks it, too, but against schema changes only: what it met is most likely a change of rows. */
-	if (!writeset_key_source(hash, &source) || source.mode == KEY_REL_ACCESS_SHARE)
+	/*
+	 * Who reads a table locks it, too, but against schema changes only: what it met is most likely a change of rows. Likewise who changes rows of a table, or values, that
+	 * it has read.
+	 */
+	if (!writeset_key_source(hash, &source) || (!source.row && source.mode <= KEY_REL_ROW_EXCLUSIVE))
 		subject->read = readset_key_source(hash, &source);
 	/* The lock of a subtransaction that was rolled back is gone, and then somebody else may have one that excludes ours. */
 	if (!OidIsValid(source.relid) || !may_name(source.relid) || !lock_at_once(source.relid))
@@ -229,6 +244,15 @@ detail_reserved(const Verdict *v, NdGroupId group, const Subject *subject)
 			  v->by_txn.node != 0 ? node_name(v->by_txn.node) : "?", subject->text != NULL ? subject->text : "what this transaction changed or locked");
 }
 
+static void
+detail_elsewhere(NdGroupId group)
+{
+	if (group == 0)
+		errdetail("One of its groups voted against it, or did not vote in time.");
+	else
+		errdetail("Group %u voted against it, or did not vote in time.", group);
+}
+
 void
 conflict_raise_refused(const Verdict *v, NdGroupId group)
 {
@@ -238,9 +262,11 @@ conflict_raise_refused(const Verdict *v, NdGroupId group)
 
 	pg_atomic_fetch_add_u64(&nodedb_shared->aborts_conflict, 1);
 	last_index = 0;
+	last_reserved = verdict.kind == VERDICT_ABORT_RESERVED;
 	if (verdict.kind == VERDICT_ABORT_CONFLICT || verdict.kind == VERDICT_ABORT_RESERVED)
 	{
 		last_index = verdict.by_index;
+		last_group = group;
 		subject = subject_of(verdict.key);
 	}
 	switch (verdict.kind)
@@ -267,6 +293,20 @@ conflict_raise_refused(const Verdict *v, NdGroupId group)
 					(errcode(code),
 					 errmsg("could not serialize access because this node lags too far behind"),
 					 errdetail("The transaction was based on a state that is older than what is remembered for conflict detection."),
+					 errhint("%s", retry_hint())));
+			break;
+		case VERDICT_ABORT_ELSEWHERE:
+			ereport(ERROR,
+					(errcode(code),
+					 errmsg("could not serialize access because not all data groups agreed to the transaction"),
+					 detail_elsewhere(group),
+					 errhint("%s If it happens again, a data group may be without a leader: see nodedb.groups.", retry_hint())));
+			break;
+		case VERDICT_ABORT_CANCELLED:
+			ereport(ERROR,
+					(errcode(code),
+					 errmsg("could not serialize access because the transaction was ended by another node"),
+					 errdetail("Its reservation and a schema change's waited for each other, or its outcome was asked for before it had one."),
 					 errhint("%s", retry_hint())));
 			break;
 		case VERDICT_ABORT_FENCED:

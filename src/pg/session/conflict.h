@@ -15,8 +15,10 @@
  */
 extern void conflict_raise_refused(const Verdict *verdict, NdGroupId group) pg_attribute_noreturn();
 
-/* The entry that won against the session's last refused one; then none (0). */
-extern uint64 conflict_take_index(void);
+/* The entry that won against the session's last refused one, and its group; then none (0). */
+extern uint64 conflict_take_index(NdGroupId *group);
+/* Was the last conflict lost against a reservation? Then others stand in line. */
+extern bool conflict_was_reserved(void);
 
 /* The guard has ended this transaction. */
 extern void conflict_raise_kicked(void) pg_attribute_noreturn();

@@ -19,9 +19,12 @@
  */
 #include "read_internal.h"
 
+#include "commit.h"
+
 #include "../shmem.h"
 #include "../tableam/apply.h"
 #include "../tableam/tableam.h"
+#include "../tableam/writeset.h"
 
 #include "access/parallel.h"
 #include "access/transam.h"
@@ -48,11 +51,14 @@ static ExecutorRun_hook_type prev_executor_run = NULL;
 static ProcessUtility_hook_type prev_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
-/* READ COMMITTED: the client message that has waited, in this transaction. */
+/* READ COMMITTED: the client message that has waited, in this transaction, and for which groups (in TopTransactionContext). */
 static TimestampTz waited_message = 0;
 static LocalTransactionId waited_lxid = InvalidLocalTransactionId;
+static ReadGroups waited_groups;
 /* REPEATABLE READ: the transaction whose snapshot is settled: new enough, or chosen by the user. */
 static LocalTransactionId settled_lxid = InvalidLocalTransactionId;
+/* The transaction whose snapshot stands at one place of the order of all groups. */
+static LocalTransactionId fenced_lxid = InvalidLocalTransactionId;
 /* SERIALIZABLE: the transaction whose snapshot shows at least read_sampled; any other one shows read_seen. */
 static LocalTransactionId sampled_lxid = InvalidLocalTransactionId;
 static bool snapshot_imported = false;	/* by the transaction settled_lxid */
@@ -82,22 +88,35 @@ only_inserted_into(PlannedStmt *plan, int rti)
 		list_member_int(top->resultRelations, rti);
 }
 
+/*
+ * And the data groups that it reads from. The range table has all partitions that the plan reads; which of them an INSERT with ON CONFLICT comes to shows only when it runs.
+ */
 static Reads
-plan_reads(PlannedStmt *plan)
+plan_reads(PlannedStmt *plan, ReadGroups *groups)
 {
 	Reads		reads = READS_NOTHING;
 	ListCell   *lc;
 
+	*groups = (ReadGroups) {.all = read_groups() <= 2};
 	foreach(lc, plan->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		if (rte->rtekind != RTE_RELATION)
 			continue;
-		reads = READS_LOCALLY;
+		if (reads == READS_NOTHING)
+			reads = READS_LOCALLY;
 		if (rte->relid >= FirstNormalObjectId && !only_inserted_into(plan, foreach_current_index(lc) + 1) &&
 			(rte->relkind == RELKIND_PARTITIONED_TABLE || (rte->relkind == RELKIND_RELATION && nodedb_relid_is_distributed(rte->relid))))
-			return READS_DISTRIBUTED;
+		{
+			reads = READS_DISTRIBUTED;
+			if (rte->relkind == RELKIND_RELATION && !groups->all)
+				groups->some = bms_add_member(groups->some, (int) writeset_group(rte->relid));
+			else if (list_member_int(plan->resultRelations, foreach_current_index(lc) + 1))
+				groups->all = true;
+			if (groups->all)
+				return reads;
+		}
 	}
 	return reads;
 }
@@ -167,6 +186,21 @@ function_reads(Oid function)
 
 /* ---- waiting, and what follows ---- */
 
+/* Until the snapshot may be taken. */
+static ReadWait
+wait_for(const ReadGroups *groups, bool lets_go)
+{
+	if (!read_fences(groups))
+	{
+		ReadWait	result = read_wait(groups, lets_go);
+
+		/* unless the second data group has come meanwhile */
+		if (result == READ_IN_THE_WAY || !read_fences(groups))
+			return result;
+	}
+	return read_fence(lets_go);
+}
+
 /* Is this process one whose reads can have to wait? In a transaction. */
 static bool
 concerned(void)
@@ -176,14 +210,26 @@ concerned(void)
 }
 
 static bool
-message_has_waited(void)
+message_has_waited(const ReadGroups *groups)
 {
-	return waited_lxid == MyProc->lxid && waited_message == GetCurrentStatementStartTimestamp();
+	return waited_lxid == MyProc->lxid && waited_message == GetCurrentStatementStartTimestamp() && read_groups_within(groups, &waited_groups);
 }
 
 void
-read_mark_waited(void)
+read_mark_waited(const ReadGroups *groups)
 {
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	if (waited_lxid != MyProc->lxid)
+		waited_groups.some = NULL;	/* went with its transaction */
+	if (waited_message != GetCurrentStatementStartTimestamp() || waited_lxid != MyProc->lxid)
+	{
+		bms_free(waited_groups.some);
+		waited_groups = (ReadGroups) {.all = false};
+	}
+	waited_groups.all |= groups->all;
+	waited_groups.some = bms_add_members(waited_groups.some, groups->some);
+	MemoryContextSwitchTo(old);
 	waited_lxid = MyProc->lxid;
 	waited_message = GetCurrentStatementStartTimestamp();
 	if (IsolationUsesXactSnapshot())
@@ -209,15 +255,17 @@ may_let_go(QueryDesc *query)
 static void
 before_statement(QueryDesc *query, bool must_read)
 {
+	ReadGroups	groups = READ_ALL_GROUPS;	/* functions: whatever they look at */
 	bool		renewable;
 
-	if (message_has_waited() || !read_wanted() || (!must_read && plan_reads(query->plannedstmt) != READS_DISTRIBUTED))
+	if (message_has_waited(&groups) || !read_wanted() || (!must_read && plan_reads(query->plannedstmt, &groups) != READS_DISTRIBUTED) ||
+		message_has_waited(&groups))
 		return;
 	renewable = read_can_renew_statement(query, utility_portal, query->snapshot == nested_snapshot ? nested_registered : 0);
 	/* Nested under the snapshot of an outer query that has waited, in an earlier message (Bind, then Execute): it reads what that one reads. */
 	if (!renewable && waited_lxid == MyProc->lxid)
 		return;
-	switch (read_wait(may_let_go(query)))
+	switch (wait_for(&groups, may_let_go(query)))
 	{
 		case READ_IN_THE_WAY:
 			read_again_later(query);
@@ -226,23 +274,26 @@ before_statement(QueryDesc *query, bool must_read)
 			if (!renewable)
 				raise_old_snapshot();
 			read_renew_statement(query);
+			commit_fence_leave();
 			break;
 		case READ_SEEN:
 			break;
 	}
-	read_mark_waited();
+	read_mark_waited(&groups);
 }
 
 /* The level in force at the first query counts for the whole transaction: its snapshot does not move again. */
 static void
 settle_transaction(QueryDesc *query)
 {
+	const ReadGroups all = READ_ALL_GROUPS;
 	bool		old = false;	/* older than the setting allows */
 	bool		newer = false;	/* a new one would show more */
 
 	if (read_wanted())
 	{
-		ReadWait	result = read_wait(query != NULL && may_let_go(query));
+		bool		lets_go = query != NULL && may_let_go(query);
+		ReadWait	result = wait_for(&all, lets_go);
 
 		if (result == READ_IN_THE_WAY)
 		{
@@ -260,8 +311,17 @@ settle_transaction(QueryDesc *query)
 		else if (old)
 			raise_old_snapshot();
 	}
+	if (commit_fence_leave())
+		fenced_lxid = MyProc->lxid;
 	snapshot_imported = false;
-	read_mark_waited();
+	read_mark_waited(&all);
+}
+
+bool
+read_needs_certifying(void)
+{
+	return IsolationIsSerializable() && !XactReadOnly && fenced_lxid != MyProc->lxid &&
+		(nodedb_read_consistency == READ_STRONG || nodedb_read_consistency == READ_FENCED);
 }
 
 bool
@@ -277,11 +337,12 @@ read_serial_base(NdGroupId group, uint64 *index)
 static void
 before_query_of_transaction(QueryDesc *query, bool must_read)
 {
+	ReadGroups	groups;
 	Reads		reads;
 
 	if (settled_lxid == MyProc->lxid)
 		return;
-	reads = plan_reads(query->plannedstmt);
+	reads = plan_reads(query->plannedstmt, &groups);
 	if (!must_read && reads != READS_DISTRIBUTED &&
 		(IsTransactionBlock() ? reads == READS_NOTHING : !fires_triggers(query->plannedstmt)))
 		return;
@@ -319,9 +380,11 @@ object_access(ObjectAccessType access, Oid class_id, Oid object, int sub, void *
 static bool
 must_wait_again(void)
 {
+	const ReadGroups all = READ_ALL_GROUPS;
+
 	if (!concerned())
 		return false;
-	return IsolationUsesXactSnapshot() ? settled_lxid != MyProc->lxid : !message_has_waited() && read_wanted();
+	return IsolationUsesXactSnapshot() ? settled_lxid != MyProc->lxid : !message_has_waited(&all) && read_wanted();
 }
 
 static void
@@ -373,14 +436,17 @@ executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool once)
 /* ---- utility statements ---- */
 
 static bool
-copies_distributed(CopyStmt *copy)
+copies_distributed(CopyStmt *copy, ReadGroups *groups)
 {
 	Oid			relid;
 
 	if (copy->is_from || copy->relation == NULL)
 		return false;			/* COPY (query) goes through the executor */
 	relid = RangeVarGetRelid(copy->relation, NoLock, true);
-	return OidIsValid(relid) && nodedb_relid_is_distributed(relid);
+	if (!OidIsValid(relid) || !nodedb_relid_is_distributed(relid))
+		return false;
+	*groups = (ReadGroups) {.some = bms_make_singleton((int) writeset_group(relid))};
+	return true;
 }
 
 /* Does this statement run queries that it plans itself? */
@@ -431,16 +497,18 @@ before_utility(PlannedStmt *plan, ProcessUtilityContext context)
 		return;
 	if (!IsolationUsesXactSnapshot())
 	{
+		ReadGroups	groups;
+
 		/* No executor there: the table is scanned under the portal's snapshot. Everything else waits in ExecutorStart. */
-		if (!IsA(statement, CopyStmt) || message_has_waited() || !read_wanted() || !copies_distributed((CopyStmt *) statement))
+		if (!IsA(statement, CopyStmt) || !read_wanted() || !copies_distributed((CopyStmt *) statement, &groups) || message_has_waited(&groups))
 			return;
-		if (read_wait(false) == READ_RENEW)
+		if (read_wait(&groups, false) == READ_RENEW)
 		{
 			if (context != PROCESS_UTILITY_TOPLEVEL)
 				raise_old_snapshot();
 			read_renew_portal(ActivePortal);
 		}
-		read_mark_waited();
+		read_mark_waited(&groups);
 	}
 	else if (context == PROCESS_UTILITY_TOPLEVEL && settled_lxid != MyProc->lxid &&
 			 (runs_queries(statement) || (IsTransactionBlock() && PlannedStmtRequiresSnapshot(plan))))

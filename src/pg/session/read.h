@@ -13,7 +13,11 @@ extern void read_init(void);
 extern void read_before_executor(QueryDesc *query);
 /* After a commit: sample the watermarks, so that a later read at or below them needs no new snapshot. */
 extern void read_end_of_transaction(void);
+/* Wait until this node has the data groups that were there at the call: read_groups() counts them. 57P03 without a majority, whatever nodedb.read_consistency says. */
+extern void read_know_groups(void);
 /* SERIALIZABLE: an index of the group's log that this transaction's snapshot surely shows. False: unknown, the snapshot was imported. */
 extern bool read_serial_base(NdGroupId group, uint64 *index);
+/* Must the reads of this transaction be certified though it changes nothing, if they are of several data groups? SERIALIZABLE, and its snapshot is not fenced. */
+extern bool read_needs_certifying(void);
 
 #endif

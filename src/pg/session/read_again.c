@@ -13,6 +13,7 @@
  */
 #include "read_internal.h"
 
+#include "commit.h"
 #include "portal.h"
 
 #include "access/tupdesc.h"
@@ -49,11 +50,22 @@ read_again_due(QueryDesc *query)
 	return waiting == query && waiting_lxid == MyProc->lxid;
 }
 
+/* The next snapshot is taken at the fence, if one is wanted. */
+static void
+fence(void)
+{
+	const ReadGroups all = READ_ALL_GROUPS;
+
+	if (read_fences(&all))
+		(void) read_fence(false);
+}
+
 void
 read_again(QueryDesc *query)
 {
 	Portal		p = ActivePortal;
 	MemoryContext context = CurrentMemoryContext;
+	const ReadGroups all = READ_ALL_GROUPS;	/* its plan is not known yet */
 	PlannedStmt *plan;
 	TupleDesc	told;
 	char	   *text;
@@ -79,16 +91,22 @@ read_again(QueryDesc *query)
 	p->resowner = ResourceOwnerCreate(TopTransactionResourceOwner, "Portal");
 	CurrentResourceOwner = p->resowner;
 	MemoryContextSwitchTo(p->portalContext);
-	(void) read_wait(false);
-	read_mark_waited();
+	(void) read_wait(&all, false);
+	read_mark_waited(&all);
+	if (IsolationUsesXactSnapshot())
+		fence();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) commit_fence_leave();
 	plan = portal_plan_again(text, query->params, query->queryEnv);
 	if (plan == NULL)
 		read_raise_in_the_way();
 	query->plannedstmt = plan;
 	query->sourceText = text;
 	PopActiveSnapshot();
+	if (!IsolationUsesXactSnapshot())
+		fence();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) commit_fence_leave();
 	query->snapshot = RegisterSnapshot(GetActiveSnapshot());
 	ExecutorStart(query, 0);
 	if (!equalTupleDescs(query->tupDesc, told))

@@ -9,8 +9,19 @@
 
 /* ---- read_wait.c ---- */
 
+/* Data groups that a statement reads from. */
+typedef struct ReadGroups
+{
+	bool		all;
+	Bitmapset  *some;			/* unless all; NULL: none */
+} ReadGroups;
+
+#define READ_ALL_GROUPS ((ReadGroups) {.all = true})
+
+extern bool read_groups_within(const ReadGroups *part, const ReadGroups *whole);
+
 /*
- * Per data group: an index of its log, from 1 to read_groups() - 1. NULL before read_prepare(); they live as long as the process.
+ * Per group: an index of its log, from 1 to read_groups() - 1; more of read_token. NULL before read_prepare(); they live as long as the process.
  *
  * read_seen    watermarks at the end of the last transaction: every snapshot of this one shows at least that
  * read_token   what this session asked to see by nodedb.use_session_token()
@@ -23,7 +34,7 @@ extern uint64 *read_sampled;
 /* Make them; may fail for want of memory. */
 extern void read_prepare(void);
 extern uint32 read_groups(void);
-/* Does nodedb.read_consistency ask for anything that the snapshots of this transaction might not show? Cheap. */
+/* Does nodedb.read_consistency ask for anything that the snapshots of this transaction might not show, of whatever group? Cheap. */
 extern bool read_wanted(void);
 typedef enum ReadWait
 {
@@ -33,21 +44,35 @@ typedef enum ReadWait
 } ReadWait;
 
 /*
- * Wait until this node shows what the setting asks for.
+ * Wait until this node shows what the setting asks for of these groups.
  *
  * lets_go  the caller can let go of its locks and come back; else READ_IN_THE_WAY is an error, 40001
  *
  * ereports 57P03: no majority, or not caught up, within nodedb.commit_timeout.
  */
-extern ReadWait read_wait(bool lets_go);
+extern ReadWait read_wait(const ReadGroups *groups, bool lets_go);
 /* Sample the watermarks into read_sampled. True: beyond read_seen, so that a snapshot taken now shows more. */
 extern bool read_sample(void);
+/* Is the applier stopped at a lock while somebody waits for one of ours? */
+extern bool read_in_the_way(void);
 extern void read_raise_in_the_way(void) pg_attribute_noreturn();
+
+#define READ_POLL_MS 10
+
+/* ---- read_fence.c ---- */
+
+/* Must a snapshot that reads from these groups stand at one place of the order of all groups? */
+extern bool read_fences(const ReadGroups *groups);
+/*
+ * Like read_wait(), for a place in the order of all groups. READ_RENEW: this node stands there, and stays there until commit_fence_leave(): take the snapshot anew,
+ * at once. Never READ_SEEN.
+ */
+extern ReadWait read_fence(bool lets_go);
 
 /* ---- read.c ---- */
 
-/* This transaction has waited: nothing in the same client message waits again. */
-extern void read_mark_waited(void);
+/* This transaction has waited for these groups: nothing in the same client message waits for them again. */
+extern void read_mark_waited(const ReadGroups *groups);
 
 /* ---- read_again.c ---- */
 

@@ -28,14 +28,20 @@ add_open_tickets(uint64 *indexes, uint32 n)
 	pg_read_barrier();
 	for (uint64 t = turn; t < end; t++)
 	{
-		NodedbTicket ticket = nodedb_tickets[t % TICKETS];
+		NodedbTicket *ticket = &nodedb_tickets[t % TICKETS];
+		uint32		n_parts = ticket->n_parts;
 
-		/* Passed meanwhile: its place may hold another one, and the watermark, which is read later, covers it. */
-		pg_read_barrier();
-		if (pg_atomic_read_u64(&nodedb_shared->turn) > t)
-			continue;
-		if (ticket.group < n)
-			indexes[ticket.group] = Max(indexes[ticket.group], ticket.index);
+		for (uint32 i = 0; i < n_parts; i++)
+		{
+			NodedbPart	part = *ticket_part(ticket, i);
+
+			/* Passed meanwhile: its places may hold another one, and the watermarks, which are read later, cover it. */
+			pg_read_barrier();
+			if (pg_atomic_read_u64(&nodedb_shared->turn) > t)
+				break;
+			if (part.group < n)
+				indexes[part.group] = Max(indexes[part.group], part.index);
+		}
 	}
 }
 
@@ -54,8 +60,10 @@ nodedb_session_token(PG_FUNCTION_ARGS)
 	add_open_tickets(indexes, n);
 	initStringInfo(&text);
 	appendStringInfo(&text, UINT64_FORMAT "/", nodedb_shared->cluster_id);
-	for (NdGroupId g = 1; g < n; g++)
-		appendStringInfo(&text, "%s%u:" UINT64_FORMAT, g > 1 ? "," : "", g, Max(Max(indexes[g], nodedb_watermark(g)), read_token[g]));
+	/* Of groups that this node has not heard of yet, what a token said. */
+	for (NdGroupId g = 1; g < nodedb_shared->max_groups; g++)
+		if (g < n || read_token[g] > 0)
+			appendStringInfo(&text, "%s%u:" UINT64_FORMAT, g > 1 ? "," : "", g, g < n ? Max(Max(indexes[g], nodedb_watermark(g)), read_token[g]) : read_token[g]);
 	PG_RETURN_TEXT_P(cstring_to_text(text.data));
 }
 
@@ -95,8 +103,8 @@ nodedb_use_session_token(PG_FUNCTION_ARGS)
 
 	session_check_node();
 	read_prepare();
-	n = read_groups();
-	indexes = palloc0(sizeof(uint64) * Max(n, 1));
+	n = nodedb_shared->max_groups;	/* it may name groups that this node will hear of */
+	indexes = palloc0(sizeof(uint64) * n);
 	if (number(&at, '/', token) != nodedb_shared->cluster_id)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the session token is of another cluster")));
 	while (*at != '\0')

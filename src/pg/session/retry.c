@@ -12,7 +12,11 @@
  * SELECT nodedb.submit(...) (submit.c) is run in the same way, only that it must be alone: what its function does is known only while it runs.
  *
  * After nodedb.reserve_after failures the statement does not rely on luck any more: the keys of its last attempt are reserved in the log before it runs,
- * so that nobody else can change them (OLLP; Thomson et al. 2012, section 3.2.1). If even that fails (rows that it came to only now), the tables.
+ * so that nobody else can change them (OLLP; Thomson et al. 2012, section 3.2.1); at once, when it lost against a reservation: then others stand in line, and the end of the
+ * line is the only place from which it gets anywhere. If even that fails (rows that it came to only now), the tables.
+ *
+ * A session whose last reservation had to wait for others, and that is given the same statement with the same parameters again, lines up before the first attempt: that one would
+ * be lost, and hold the row's lock meanwhile against the one of this node whose turn it is. When it need not wait, the next one tries its luck again.
  *
  * Invariants:
  * 1. Nothing is run again but after an error that says that nothing happened: errors behind the proposal are 40003, unless the log's answer was definite.
@@ -27,6 +31,7 @@
 #include "../shmem.h"
 #include "../stop_event.h"
 #include "../tableam/apply.h"
+#include "../tableam/parts.h"
 #include "../tableam/readset.h"
 #include "../tableam/writeset.h"
 #include "conflict.h"
@@ -50,6 +55,8 @@
 #include "storage/proc.h"
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -57,6 +64,9 @@
 
 #define BACKOFF_FIRST_MS 1
 #define BACKOFF_LAST_MS 100
+#define RESERVED_ENTRIES 65536	/* for so many entries of the log at most, from the one at which the statement's turn has come */
+#define REMEMBERED_KEYS_MAX 32
+#define RESERVED_ENTRIES 65536	/* for so many entries of the log at most, from the one on at which its turn came */
 #define RESERVED_KEYS_MAX 1000	/* more are reserved as tables */
 
 static ExecutorStart_hook_type prev_start = NULL;
@@ -167,9 +177,20 @@ typedef struct Statement
 	uint64		processed;
 	bool		committed;
 	MemoryContext context;		/* the portal's: outlives transactions */
-	EntryKey   *keys;			/* of the last attempt, to be reserved; NULL: none */
-	uint32		n_keys;
+	TxnPart    *parts;			/* of the last attempt: their keys are to be reserved */
+	uint32		n_parts;		/* 0: none */
+	uint64		hash;			/* of its text and parameters */
+	bool		waited;			/* it stood in line for what it has reserved */
 } Statement;
+
+/* The last statement of this session that stood in line, and its keys. */
+static struct
+{
+	uint64		statement;		/* hash of text and parameters; 0: none */
+	NdGroupId	group;
+	uint32		n_keys;
+	EntryKey	keys[REMEMBERED_KEYS_MAX];
+}			contended;
 
 static void
 execute(Statement *s, PlannedStmt *plan)
@@ -234,43 +255,74 @@ back_off(int failures)
 
 /* The relations instead of their rows: nobody else changes them then. */
 static void
-keep_tables(Statement *s)
+keep_tables(TxnPart *part)
 {
 	uint32		n = 0;
 
-	for (uint32 i = 0; i < s->n_keys; i++)
-		if (s->keys[i].mode >= KEY_REL_ROW_EXCLUSIVE)
-			s->keys[n++] = (EntryKey) {.hash = s->keys[i].hash, .mode = Max(s->keys[i].mode, KEY_REL_EXCLUSIVE)};
-	s->n_keys = n;
+	for (uint32 i = 0; i < part->n_keys; i++)
+		if (part->keys[i].mode >= KEY_REL_ROW_EXCLUSIVE)
+			part->keys[n++] = (EntryKey) {.hash = part->keys[i].hash, .mode = Max(part->keys[i].mode, KEY_REL_EXCLUSIVE)};
+	part->n_keys = n;
 }
 
-/* What the failed attempt changed, locked and, if SERIALIZABLE, read, as far as it came. Its transaction is not yet rolled back. */
+/* How many keys they have; those of reads are among the others. */
+static uint64
+take_parts(Statement *s)
+{
+	uint64		n = 0;
+
+	s->parts = parts_make(&s->n_parts);
+	for (uint32 i = 0; i < s->n_parts; i++)
+	{
+		TxnPart    *part = &s->parts[i];
+
+		part->keys = repalloc_huge(part->keys, ((Size) part->n_keys + part->n_reads + 1) * sizeof(EntryKey));
+		if (part->n_reads > 0)
+			memcpy(part->keys + part->n_keys, part->reads, part->n_reads * sizeof(EntryKey));
+		part->n_keys += part->n_reads;
+		n += part->n_keys;
+	}
+	return n;
+}
+
+/*
+ * What the failed attempt changed, locked and, if SERIALIZABLE, read, as far as it came. Its transaction is not yet rolled back. Values that it changed are one key of their
+ * table: they mean something only to those who have reserved what they read.
+ */
 static void
 keep_keys(Statement *s, int failures)
 {
-	uint32		n_writes;
-	uint32		n_reads;
-	EntryKey   *writes = writeset_keys(&n_writes);
-	EntryKey   *reads = readset_keys(&n_reads);
+	bool		many;
 
-	s->keys = MemoryContextAllocHuge(s->context, (n_writes + n_reads + 1) * sizeof(EntryKey));
-	memcpy(s->keys, writes, n_writes * sizeof(EntryKey));
-	if (n_reads > 0)
-		memcpy(s->keys + n_writes, reads, n_reads * sizeof(EntryKey));
-	s->n_keys = n_writes + n_reads;
-	if (failures > nodedb_reserve_after + 1 || s->n_keys > RESERVED_KEYS_MAX)
-		keep_tables(s);
+	writeset_join_values();
+	many = take_parts(s) > RESERVED_KEYS_MAX;
+	if (many)
+	{
+		readset_escalate();
+		(void) take_parts(s);
+	}
+	for (uint32 i = 0; i < s->n_parts && (failures > nodedb_reserve_after + 1 || many); i++)
+		keep_tables(&s->parts[i]);
 }
 
-/* Ends with the transaction. When others hold what is wanted for too long, the statement tries its luck without. */
+/* Ends with the transaction. When others hold what is wanted for too long, the statement tries its luck without. Groups ascend: nobody waits in a circle. */
 static void
 reserve(Statement *s)
 {
 	TimestampTz began = GetCurrentTimestamp();
 	double		ms = 1;
 
-	while (!session_reserve(s->keys, s->n_keys))
+	s->waited = false;
+	for (uint32 i = 0; i < s->n_parts;)
 	{
+		TxnPart    *part = &s->parts[i];
+
+		if (part->n_keys == 0 || session_reserve(part->group, part->keys, part->n_keys, RESERVED_ENTRIES))
+		{
+			s->waited = s->waited || (part->n_keys > 0 && session_reserve_waited());
+			i++;
+			continue;
+		}
 		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), nodedb_commit_timeout))
 			return;
 		pause_ms(ms * (0.5 + pg_prng_double(&pg_global_prng_state)));
@@ -289,6 +341,67 @@ static int
 retries_of(const Statement *s)
 {
 	return s->submit ? Max(nodedb_statement_retries, SUBMIT_RETRIES) : nodedb_statement_retries;
+}
+
+/* 0: it cannot be told from others. */
+static uint64
+statement_hash(const Statement *s)
+{
+	ParamListInfo params = s->query->params;
+	uint64		hash = nd_checksum(s->text, strlen(s->text), GetUserId());
+
+	if (params != NULL && params->paramFetch != NULL)
+		return 0;
+	for (int i = 0; params != NULL && i < params->numParams; i++)
+	{
+		const ParamExternData *p = &params->params[i];
+		uint64		type = (uint64) p->ptype << 1 | p->isnull;
+		int16		len;
+		bool		by_value;
+
+		hash = nd_checksum(&type, sizeof(type), hash);
+		if (p->isnull || !OidIsValid(p->ptype))
+			continue;
+		get_typlenbyval(p->ptype, &len, &by_value);
+		if (by_value)
+			hash = nd_checksum(&p->value, sizeof(Datum), hash);
+		else
+			hash = nd_checksum(DatumGetPointer(p->value), datumGetSize(p->value, by_value, len), hash);
+	}
+	return hash;
+}
+
+/* Before the first attempt: nothing has happened yet that the rollback could undo. */
+static void
+line_up_early(Statement *s)
+{
+	if (s->hash == 0 || s->hash != contended.statement || nodedb_reserve_after == 0)
+		return;
+	s->n_parts = 1;
+	s->parts = MemoryContextAllocZero(s->context, sizeof(TxnPart));
+	s->parts->group = contended.group;
+	s->parts->n_keys = contended.n_keys;
+	s->parts->keys = MemoryContextAlloc(s->context, sizeof(contended.keys));
+	memcpy(s->parts->keys, contended.keys, sizeof(contended.keys));
+	retry_watch_begin();		/* our rollback, not our callers' */
+	AbortCurrentTransaction();
+	StartTransactionCommand();
+	retry_watching = false;
+	MemoryContextSwitchTo(s->context);
+}
+
+static void
+note_contention(const Statement *s)
+{
+	if (s->waited && s->hash != 0 && s->n_parts == 1 && s->parts->n_keys <= REMEMBERED_KEYS_MAX)
+	{
+		contended.statement = s->hash;
+		contended.group = s->parts->group;
+		contended.n_keys = s->parts->n_keys;
+		memcpy(contended.keys, s->parts->keys, s->parts->n_keys * sizeof(EntryKey));
+	}
+	else if (contended.statement == s->hash)
+		contended.statement = 0;
 }
 
 /* May it run again? In the transaction of the next attempt; else the error's hint says why not. */
@@ -328,7 +441,7 @@ clean_up(Statement *s, int failures)
 	kicked = session_take_kick(e);
 	if (s->committed)
 		e->sqlerrcode = ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN;
-	else if (is_conflict(e) && nodedb_reserve_after > 0 && failures >= nodedb_reserve_after && failures <= retries_of(s))
+	else if (is_conflict(e) && nodedb_reserve_after > 0 && (failures >= nodedb_reserve_after || conflict_was_reserved()) && failures <= retries_of(s))
 		keep_keys(s, failures);
 	AbortCurrentTransaction();
 	jit_reset_after_error();
@@ -341,21 +454,27 @@ clean_up(Statement *s, int failures)
 }
 
 static void
-attempt(Statement *s, int failures, uint64 behind, ErrorData *last)
+attempt(Statement *s, int failures, NdGroupId group, uint64 behind, ErrorData *last)
 {
 	PlannedStmt *plan = s->query->plannedstmt;
 
 	retry_watch_begin();
-	if (failures > 0)
+	if (failures > 0 || s->n_parts > 0)
 	{
-		back_off(failures);
+		/* In line nobody meets anybody again. */
+		if (s->n_parts == 0)
+			back_off(failures);
 		STOP_EVENT("before-retry");
 		/* With nodedb.read_consistency = local nobody else waits until what won is here. */
 		if (behind != 0)
-			wait_watermark(1, behind, nodedb_commit_timeout);
-		if (s->keys != NULL && s->n_keys > 0)
+			wait_watermark(group, behind, nodedb_commit_timeout);
+		if (s->n_parts > 0)
 			reserve(s);
 		plan = plan_again(s);
+		if (plan == NULL && last == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to a concurrent schema change")));
 		if (plan == NULL)
 			ReThrowError(last);
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -372,16 +491,18 @@ run_attempts(Statement *s)
 	ErrorData  *volatile last = NULL;
 	volatile int failures = 0;
 
+	line_up_early(s);
 	for (;;)
 	{
 		volatile bool done = false;
-		uint64		behind = conflict_take_index();
+		NdGroupId	group;
+		uint64		behind = conflict_take_index(&group);
 		MemoryContext context = AllocSetContextCreate(s->context, "nodedb attempt", ALLOCSET_DEFAULT_SIZES);
 
 		MemoryContextSwitchTo(context);
 		PG_TRY();
 		{
-			attempt(s, failures, behind, last);
+			attempt(s, failures, group, behind, last);
 			done = true;
 		}
 		PG_CATCH();
@@ -406,6 +527,7 @@ run_attempts(Statement *s)
 	}
 	if (failures > 0)
 		pg_atomic_fetch_add_u64(&nodedb_shared->retried, 1);
+	note_contention(s);
 }
 
 /* The rows of a SELECT, which its portal has not kept for others. */
@@ -425,9 +547,11 @@ send_rows(Statement *s)
 static void
 run_managed(QueryDesc *query)
 {
+	NdGroupId	group;
 	Statement	s = {.query = query, .portal = ActivePortal, .dest = query->dest, .context = CurrentMemoryContext};
 
 	s.text = pstrdup(query->sourceText);	/* a cached plan may go away with the transaction */
+	s.hash = statement_hash(&s);
 	s.returning = s.portal->strategy != PORTAL_MULTI_QUERY;
 	s.submit = s.portal->strategy == PORTAL_ONE_SELECT;
 	if (s.submit)
@@ -444,7 +568,7 @@ run_managed(QueryDesc *query)
 	/* The active snapshot is the caller's, and becomes the attempt's. */
 	UnregisterSnapshot(query->snapshot);
 	query->snapshot = NULL;
-	(void) conflict_take_index();
+	(void) conflict_take_index(&group);
 	run_attempts(&s);
 
 	HOLD_CANCEL_INTERRUPTS();

@@ -27,10 +27,15 @@ extern void session_enter_commit(void);
 /* This transaction wrote something local (heap): its commit must flush WAL. */
 extern void session_note_local_write(void);
 /*
- * Put a RESERVE entry for these keys into the log and wait until it is applied here. false: someone else holds or changed them (try again later);
- * ereports when there is no quorum. The reservation ends with the transaction.
+ * Put a RESERVE entry for these keys into the group's log, and wait until they are this transaction's and everything before is applied here. Others that hold them, or asked
+ * before, are waited for, first come, first served. false: not its turn within nodedb.commit_timeout; or, at once, the queue is full, or this transaction has reserved something in
+ * the group before and asks for more that others hold (try again later). ereports when there is no quorum, and after lock_timeout. The reservation ends with the
+ * transaction; or, when age is not 0, after so many entries, which takes the protection and nothing else. Who reserves in several groups does so in ascending order: then nobody waits
+ * in a circle.
  */
-extern bool session_reserve(EntryKey *keys, uint32 n);
+extern bool session_reserve(NdGroupId group, EntryKey *keys, uint32 n, uint64 age);
+/* Did the last one that succeeded have to wait for others? */
+extern bool session_reserve_waited(void);
 
 /*
  * Run queries of nodedb's own, connected to SPI, with a superuser's rights, reading what is applied here (internal.c). What is kept beyond the end

@@ -5,7 +5,7 @@
  * acknowledged, that it does not exist. Like a server in crash recovery it refuses instead: a client with several hosts goes on to the next.
  *
  * Invariants:
- * 1. No session whose read_consistency is strong at its connection begins before everything up to a read index asked for after the start is shown here.
+ * 1. No session whose read_consistency is strong or fenced at its connection begins before everything up to a read index asked for after the start is shown here.
  * 2. Nobody waits longer than nodedb.commit_timeout, majority or not. 57P03 tells how far this node is.
  * 3. "local" and "session" promise nothing about others' changes and are let in at once: as startup options, or by the configuration file. What
  *    ALTER ROLE or ALTER DATABASE say is not known yet, for a refusal after the authentication would no longer send libpq to its next host.
@@ -76,7 +76,9 @@ wants_strong(Port *port)
 	/* Names and values in turn; they come behind the command line there, too. */
 	for (int i = 0; i + 1 < list_length(port->guc_options); i += 2)
 		look_at(list_nth(port->guc_options, i), list_nth(port->guc_options, i + 1), &level);
-	return level != NULL ? pg_strcasecmp(level, "strong") == 0 : nodedb_read_consistency == READ_STRONG;
+	if (level == NULL)
+		return nodedb_read_consistency >= READ_STRONG;
+	return pg_strcasecmp(level, "strong") == 0 || pg_strcasecmp(level, "fenced") == 0;
 }
 
 /* ---- waiting ---- */
@@ -103,7 +105,7 @@ progress(void)
 		LWLockRelease(nodedb_shared->status_lock);
 		return text;
 	}
-	for (NdGroupId g = 1; g < n; g++)
+	for (NdGroupId g = 0; g < n; g++)
 	{
 		uint64		applied = nodedb_watermark(g);
 		uint64		wanted;

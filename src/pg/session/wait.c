@@ -3,8 +3,12 @@
  */
 #include "wait.h"
 
+#include "../placement.h"
+
+#include "catalog/pg_type_d.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "utils/array.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -103,17 +107,26 @@ wait_reached(NdGroupId group, uint64 index, int timeout_ms)
 	ConditionVariableCancelSleep();
 }
 
+/* Asks, without waiting: the answer is there when somebody looks again. */
+static void
+ask_shown(NdGroupId group, uint64 index)
+{
+	NodedbGroup *g = &nodedb_groups[group];
+	uint64		wanted = pg_atomic_read_u64(&g->shown_wanted);
+
+	while (wanted < index && !pg_atomic_compare_exchange_u64(&g->shown_wanted, &wanted, index))
+		;
+	nodedb_wake(&nodedb_shared->raft_latch);
+}
+
 bool
 wait_shown(NdGroupId group, uint64 index, int timeout_ms)
 {
 	NodedbGroup *g = &nodedb_groups[group];
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
-	uint64		wanted = pg_atomic_read_u64(&g->shown_wanted);
 	bool		shown;
 
-	while (wanted < index && !pg_atomic_compare_exchange_u64(&g->shown_wanted, &wanted, index))
-		;
-	nodedb_wake(&nodedb_shared->raft_latch);
+	ask_shown(group, index);
 	ConditionVariablePrepareToSleep(&nodedb_shared->applied_cv);
 	for (;;)
 	{
@@ -126,6 +139,85 @@ wait_shown(NdGroupId group, uint64 index, int timeout_ms)
 	}
 	ConditionVariableCancelSleep();
 	return shown;
+}
+
+static int
+place_in(WaitHeadway *w, const NodeMember *m)
+{
+	uint32		i = 0;
+
+	while (i < w->n && w->members[i].node != m->node)
+		i++;
+	if (i < w->n)
+		return i;
+	if (w->n == RAFT_MEMBERS_MAX)
+		return -1;				/* members come and go: it is waited for */
+	w->members[i].node = m->node;
+	w->members[i].shown = 0;
+	w->members[i].since = GetCurrentTimestamp();
+	w->members[i].still = false;
+	strlcpy(w->members[i].name, m->name, ND_NAME_MAX);
+	w->n++;
+	return i;
+}
+
+void
+wait_headway(WaitHeadway *w, int timeout_ms)
+{
+	NodedbShared *s = nodedb_shared;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		reached = true;
+
+	LWLockAcquire(s->status_lock, LW_SHARED);
+	for (uint32 i = 0; i < s->n_members; i++)
+	{
+		int			at = s->members[i].node == s->self ? -1 : place_in(w, &s->members[i]);
+
+		if (at < 0)
+			continue;
+		if (s->member_shown[i] > w->members[at].shown || s->member_shown[i] >= w->goal || !s->member_connected[i])
+		{
+			w->members[at].shown = s->member_shown[i];
+			w->members[at].since = now;
+		}
+		w->members[at].still = TimestampDifferenceExceeds(w->members[at].since, now, timeout_ms);
+		reached &= s->member_shown[i] >= w->goal || w->members[at].still || !s->member_connected[i];
+	}
+	LWLockRelease(s->status_lock);
+	/* One goal at a time: who is told of later ones only would never reach any while others write. */
+	if (reached)
+	{
+		w->goal = nodedb_watermark(PLACEMENT_DEFAULT);
+		ask_shown(PLACEMENT_DEFAULT, w->goal);
+	}
+}
+
+Datum
+wait_headway_still(const WaitHeadway *w)
+{
+	Datum		nodes[RAFT_MEMBERS_MAX];
+	int			n = 0;
+
+	for (uint32 i = 0; i < w->n; i++)
+		if (w->members[i].still)
+			nodes[n++] = Int32GetDatum((int32) w->members[i].node);
+	return PointerGetDatum(construct_array(nodes, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+}
+
+void
+wait_headway_warn(WaitHeadway *w, const char *later)
+{
+	uint32		still = 0;
+
+	for (uint32 i = 0; i < w->n; i++)
+		still += w->members[i].still;
+	for (uint32 i = 0; still > w->told && i < w->n; i++)
+		if (w->members[i].still)
+			ereport(WARNING,
+					(errmsg("node \"%s\" applies nothing: it is not waited for", w->members[i].name),
+					 errdetail_internal("%s", later),
+					 errhint("See nodedb.status() and the log there.")));
+	w->told = still;
 }
 
 void

@@ -23,6 +23,31 @@ extern bool wait_shown(NdGroupId group, uint64 index, int timeout_ms);
  */
 extern void wait_prepared(NdGroupId group, uint64 index, int timeout_ms);
 
+/*
+ * Which connected nodes stand still: quarantined, or stuck with an entry. Whoever waits, for as long as it takes, for what other nodes do asks each time that it looks: a node
+ * that is connected, has something to apply in the default data group and has shown nothing new for timeout_ms is not worth waiting for. Zero at the beginning.
+ */
+typedef struct WaitHeadway
+{
+	uint64		goal;			/* all that do not stand still have been asked for it, and not told of it yet */
+	uint32		told;			/* so many of those that stand still has the client been told of */
+	uint32		n;
+	struct
+	{
+		NdNodeId	node;
+		uint64		shown;
+		TimestampTz since;		/* when it told of something new, or was asked for more */
+		bool		still;
+		char		name[ND_NAME_MAX];
+	}			members[RAFT_MEMBERS_MAX];
+} WaitHeadway;
+
+extern void wait_headway(WaitHeadway *w, int timeout_ms);
+/* Their ids, an int[] for queries. */
+extern Datum wait_headway_still(const WaitHeadway *w);
+/* Warns the client of them, once, and says what they will do later. */
+extern void wait_headway_warn(WaitHeadway *w, const char *later);
+
 /* ereports when this node has stopped applying: whoever waits for it would wait for ever. */
 extern void check_applying(void);
 

@@ -3,6 +3,10 @@
  */
 #include "../nodedb.h"
 
+#include "../ddl/ddl.h"
+#include "../placement.h"
+#include "../session/read.h"
+#include "../session/session.h"
 #include "../shmem.h"
 
 #include "access/xact.h"
@@ -18,6 +22,7 @@ PG_FUNCTION_INFO_V1(nodedb_init_cluster);
 PG_FUNCTION_INFO_V1(nodedb_join_cluster);
 PG_FUNCTION_INFO_V1(nodedb_remove_node);
 PG_FUNCTION_INFO_V1(nodedb_transfer_leadership);
+PG_FUNCTION_INFO_V1(nodedb_add_data_groups);
 
 static void
 copy_text(char *to, Size size, text *from, const char *what)
@@ -71,6 +76,7 @@ static char *
 run_command(NodedbCommand *c, CommandKind kind)
 {
 	char	   *text;
+	char	   *detail;
 	char	   *hint;
 	int			sqlerrcode;
 	NdStatus	status;
@@ -91,13 +97,18 @@ run_command(NodedbCommand *c, CommandKind kind)
 	}
 	pg_read_barrier();
 	text = pstrdup(c->text);
+	detail = pstrdup(c->detail);
 	hint = pstrdup(c->hint);
 	status = c->status;
 	sqlerrcode = c->sqlerrcode != 0 ? c->sqlerrcode : nodedb_sqlstate(status);
 	explicit_bzero(c->text, sizeof(c->text));
 	LWLockRelease(nodedb_shared->command_lock);
 	if (status != ND_OK)
-		ereport(ERROR, (errcode(sqlerrcode), errmsg("%s", text), hint[0] != '\0' ? errhint("%s", hint) : 0));
+		ereport(ERROR,
+				(errcode(sqlerrcode),
+				 errmsg("%s", text),
+				 detail[0] != '\0' ? errdetail("%s", detail) : 0,
+				 hint[0] != '\0' ? errhint("%s", hint) : 0));
 	return text;
 }
 
@@ -166,11 +177,11 @@ nodedb_init_cluster(PG_FUNCTION_ARGS)
 	char	   *token;
 
 	refuse_used_database();
-	if (groups < 1 || groups >= nodedb_shared->max_groups)
+	if (groups < 1 || groups >= nodedb_shared->max_groups || groups > ENTRY_GROUPS_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("data_groups must be between 1 and %u", nodedb_shared->max_groups - 1),
-				 errhint("nodedb.max_groups sets the upper limit.")));
+				 errmsg("data_groups must be between 1 and %u", Min(nodedb_shared->max_groups - 1, ENTRY_GROUPS_MAX)),
+				 errhint("nodedb.max_groups sets the upper limit, up to %d.", ENTRY_GROUPS_MAX)));
 	c = begin_command();
 	fill_name(c, fcinfo, 0);
 	c->data_groups = groups;
@@ -240,4 +251,45 @@ nodedb_transfer_leadership(PG_FUNCTION_ARGS)
 	c->node = (NdNodeId) PG_GETARG_INT32(1);
 	(void) run_command(c, COMMAND_TRANSFER);
 	PG_RETURN_VOID();
+}
+
+/*
+ * add_data_groups(n int) returns int: more data groups, on all nodes; how many there are then. In line with the schema changes of the cluster: of two such calls the second one counts what
+ * the first one has added, and no schema change is under way whose parts were counted before. The refusals that come later, by the raft worker, change nothing either.
+ */
+Datum
+nodedb_add_data_groups(PG_FUNCTION_ARGS)
+{
+	int			n = PG_GETARG_INT32(0);
+	NodedbCommand *c;
+	uint32		have;
+
+	session_check_node();
+	if (n < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the number of data groups to add must be at least 1"),
+				 errdetail("A data group is never taken away: its log is part of the tables' history."),
+				 errhint("nodedb.groups shows those that there are.")));
+	if (pg_atomic_read_u32(&nodedb_shared->member_state) == MEMBER_RUNNING && !nodedb_shared->has_sequencer)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this cluster cannot have several data groups"),
+				 errdetail("It was founded by a version without a sequencer group, which orders transactions over several data groups."),
+				 errhint("Move the data to a new cluster.")));
+	ddl_reserve_schema();
+	/* What the call before this one has added, on whatever node, counts. */
+	read_know_groups();
+	have = placement_groups();
+	if (n > ENTRY_GROUPS_MAX - (int) have)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("a cluster cannot have more than %d data groups", ENTRY_GROUPS_MAX),
+				 errdetail("There are %u.", have),
+				 errhint("Add fewer.")));
+	c = begin_command();
+	c->data_groups = have + n;
+	c->timeout_ms = nodedb_commit_timeout;
+	(void) run_command(c, COMMAND_GROW);
+	PG_RETURN_INT32((int32) (have + n));
 }

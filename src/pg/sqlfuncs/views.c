@@ -7,9 +7,11 @@
 #include "../shmem.h"
 #include "../worker/bulk.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
@@ -75,6 +77,23 @@ name_of(NdNodeId node)			/* under status_lock */
 	return "?";
 }
 
+static void
+group_status(StringInfo out, const char *what, const NodeGroupStatus *gs, uint64 applied)	/* under status_lock */
+{
+	appendStringInfo(out, "\n%s: ", what);
+	if (gs->raft.leader == 0)
+		appendStringInfoString(out, "NO LEADER");
+	else
+		appendStringInfo(out, "leader %u \"%s\"", gs->raft.leader, name_of(gs->raft.leader));
+	appendStringInfo(out, ", term " UINT64_FORMAT ", committed " UINT64_FORMAT ", applied here " UINT64_FORMAT, gs->raft.term, gs->raft.commit, applied);
+	if (gs->raft.commit > applied)
+		appendStringInfo(out, " (" UINT64_FORMAT " behind)", gs->raft.commit - applied);
+	if (gs->frozen)
+		appendStringInfoString(out, " - FROZEN: see the server log");
+	if (gs->alarm)
+		appendStringInfoString(out, " - ALARM: see the server log");
+}
+
 Datum
 nodedb_status(PG_FUNCTION_ARGS)
 {
@@ -113,23 +132,9 @@ nodedb_status(PG_FUNCTION_ARGS)
 							 s->members[i].role == RAFT_VOTER ? "voter" : "learner",
 							 s->members[i].node == s->self ? "this node" : s->member_connected[i] ? "connected" : "NOT CONNECTED");
 		for (uint32 g = 0; g < pg_atomic_read_u32(&s->n_groups); g++)
-		{
-			NodeGroupStatus *gs = &nodedb_groups[g].status;
-			uint64		applied = nodedb_watermark(g);
-
-			appendStringInfo(&out, "\ngroup %u%s: ", g, g == ND_GROUP_META ? " (metadata)" : "");
-			if (gs->raft.leader == 0)
-				appendStringInfoString(&out, "NO LEADER");
-			else
-				appendStringInfo(&out, "leader %u \"%s\"", gs->raft.leader, name_of(gs->raft.leader));
-			appendStringInfo(&out, ", term " UINT64_FORMAT ", committed " UINT64_FORMAT ", applied here " UINT64_FORMAT, gs->raft.term, gs->raft.commit, applied);
-			if (gs->raft.commit > applied)
-				appendStringInfo(&out, " (" UINT64_FORMAT " behind)", gs->raft.commit - applied);
-			if (gs->frozen)
-				appendStringInfoString(&out, " - FROZEN: see the server log");
-			if (gs->alarm)
-				appendStringInfoString(&out, " - ALARM: see the server log");
-		}
+			group_status(&out, g == ND_GROUP_META ? "group 0 (metadata)" : psprintf("group %u", g), &nodedb_groups[g].status, nodedb_watermark(g));
+		if (s->has_sequencer)
+			group_status(&out, "sequencer group (-1)", &s->sequencer, s->sequencer.delivered);
 		for (int i = 0; i < nodedb_bulk_appliers; i++)
 		{
 			NodedbBulk *b = &nodedb_bulks[i];
@@ -194,42 +199,61 @@ role_text(RaftState state)
 	return "?";
 }
 
+static void
+show_group(ReturnSetInfo *rsinfo, const char *kind, const NodeGroupStatus *gs, uint64 applied, uint64 durable)
+{
+	MemberState state = (MemberState) pg_atomic_read_u32(&nodedb_shared->member_state);
+	Datum		values[16];
+	bool		nulls[16] = {false};
+	Datum		replicas[RAFT_MEMBERS_MAX];
+
+	values[0] = Int32GetDatum((int32) gs->group);
+	values[1] = Int32GetDatum((int32) gs->raft.leader);
+	nulls[1] = gs->raft.leader == 0;
+	values[2] = Int64GetDatum((int64) gs->raft.term);
+	values[3] = CStringGetTextDatum(role_text(gs->raft.state));
+	values[4] = Int64GetDatum((int64) gs->raft.first_index);
+	values[5] = Int64GetDatum((int64) gs->raft.last_index);
+	values[6] = Int64GetDatum((int64) gs->raft.commit);
+	values[7] = Int64GetDatum((int64) applied);
+	values[8] = Int64GetDatum((int64) durable);
+	values[9] = Int64GetDatum(gs->raft.commit > applied ? (int64) (gs->raft.commit - applied) : 0);
+	values[10] = Int64GetDatum((int64) gs->certifier.keys);
+	values[11] = Int64GetDatum((int64) gs->certifier.reservations);
+	values[12] = CStringGetTextDatum(psprintf("%016llx at %llu", (unsigned long long) gs->certifier_checksum, (unsigned long long) gs->checksum_index));
+	values[13] = CStringGetTextDatum(gs->frozen ? "frozen" : gs->alarm ? "alarm" : state == MEMBER_RUNNING ? "ok" : member_state_text(state));
+	values[14] = CStringGetTextDatum(kind);
+	for (uint32 i = 0; i < gs->n_replicas; i++)
+		replicas[i] = Int32GetDatum((int32) gs->replicas[i]);
+	values[15] = PointerGetDatum(construct_array(replicas, gs->n_replicas, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
 Datum
 nodedb_show_groups(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemberState state;
+	NodeGroupStatus gs;
 
 	require_loaded();
 	InitMaterializedSRF(fcinfo, 0);
-	state = (MemberState) pg_atomic_read_u32(&nodedb_shared->member_state);
 	for (uint32 g = 0; g < pg_atomic_read_u32(&nodedb_shared->n_groups); g++)
 	{
-		NodeGroupStatus gs;
-		Datum		values[14];
-		bool		nulls[14] = {false};
 		uint64		applied = nodedb_watermark(g);
 
 		LWLockAcquire(nodedb_shared->status_lock, LW_SHARED);
 		gs = nodedb_groups[g].status;
 		LWLockRelease(nodedb_shared->status_lock);
-		values[0] = Int32GetDatum((int32) g);
-		values[1] = Int32GetDatum((int32) gs.raft.leader);
-		nulls[1] = gs.raft.leader == 0;
-		values[2] = Int64GetDatum((int64) gs.raft.term);
-		values[3] = CStringGetTextDatum(role_text(gs.raft.state));
-		values[4] = Int64GetDatum((int64) gs.raft.first_index);
-		values[5] = Int64GetDatum((int64) gs.raft.last_index);
-		values[6] = Int64GetDatum((int64) gs.raft.commit);
-		values[7] = Int64GetDatum((int64) applied);
-		values[8] = Int64GetDatum((int64) pg_atomic_read_u64(&nodedb_groups[g].durable));
-		values[9] = Int64GetDatum(gs.raft.commit > applied ? (int64) (gs.raft.commit - applied) : 0);
-		values[10] = Int64GetDatum((int64) gs.certifier.keys);
-		values[11] = Int64GetDatum((int64) gs.certifier.reservations);
-		values[12] = CStringGetTextDatum(psprintf("%016llx at %llu", (unsigned long long) gs.certifier_checksum, (unsigned long long) gs.checksum_index));
-		values[13] = CStringGetTextDatum(gs.frozen ? "frozen" : gs.alarm ? "alarm" : state == MEMBER_RUNNING ? "ok" : member_state_text(state));
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		gs.group = g;
+		show_group(rsinfo, g == ND_GROUP_META ? "metadata" : "data", &gs, applied, pg_atomic_read_u64(&nodedb_groups[g].durable));
 	}
+	if (!nodedb_shared->has_sequencer)
+		return (Datum) 0;
+	LWLockAcquire(nodedb_shared->status_lock, LW_SHARED);
+	gs = nodedb_shared->sequencer;
+	LWLockRelease(nodedb_shared->status_lock);
+	/* It has no effect on tables: what is delivered is applied, and the log alone is durable. */
+	show_group(rsinfo, "sequencer", &gs, gs.delivered, gs.delivered);
 	return (Datum) 0;
 }
 
@@ -265,6 +289,9 @@ nodedb_show_metrics(PG_FUNCTION_ARGS)
 			{"nodedb_scrub_rounds_total", pg_atomic_read_u64(&s->scrub_rounds), "times that the whole log was read again and verified"},
 			{"nodedb_scrub_bytes_total", pg_atomic_read_u64(&s->scrub_bytes), "bytes of the log that were read again and verified"},
 			{"nodedb_log_damages_total", pg_atomic_read_u64(&s->log_damages), "damaged places found in the log; the server log names file and offset"},
+			{"nodedb_sequencer_ordered", pg_atomic_read_u64(&s->sequencer_ordered), "transactions over several groups that the cluster has ordered, as far as this node knows"},
+			{"nodedb_sequencer_decided", pg_atomic_read_u64(&s->sequencer_decided), "transactions over several groups that the cluster has decided, as far as this node knows"},
+			{"nodedb_sequencer_unfinished", pg_atomic_read_u64(&s->sequencer_unfinished), "transactions over several groups whose outcome is not in the logs of all their groups"},
 			{"nodedb_tickets_open", pg_atomic_read_u64(&s->tickets_end) - pg_atomic_read_u64(&s->turn), "committed entries not yet applied here"},
 		};
 

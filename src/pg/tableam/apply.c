@@ -1,13 +1,15 @@
 /*
- * apply.c: reads the records of one entry's body and hands them on.
+ * apply.c: reads the records of a body and hands them on, as its bytes come. Several bodies may be open at a time: the parts of a transaction over several groups,
+ * which have no tables in common.
  *
  * Invariants:
- * 1. Records take effect in their order. Insertions into one table may wait to be done together; anything else makes them happen first.
+ * 1. Records of a body take effect in their order. Insertions into one table may wait to be done together; anything else of this body makes them happen first.
  * 2. Each change sees all before it: the command counter moves behind every change, for heap refuses to touch a row of the same command.
  * 3. All tables are closed, and no snapshot is pushed, while a utility command runs: it may drop, rewrite or rename any of them.
  * 4. Bytes that do not parse are damage, never an assertion.
  */
 #include "apply_internal.h"
+#include "parts.h"
 
 #include "access/xact.h"
 #include "ddl/ddl.h"
@@ -17,15 +19,19 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#define KEPT_BYTES (16 * 1024)
+
 bool		apply_active = false;
 bool		apply_ahead = false;
-static char *path = NULL;		/* of the last 'P' of the body, in the body's context */
+bool		apply_alone = false;
+bool		apply_can_ask_alone = false;
+bool		apply_asked_alone = false;
+static char *path = NULL;		/* of the body that is being read */
 
-typedef struct Apply
+typedef struct ApplyBody
 {
-	ApplyFetch	fetch;
-	void	   *fetch_ctx;
 	StringInfoData buf;			/* cursor: what is consumed */
+	char	   *path;			/* of its last 'P', in its context; NULL: none */
 	MemoryContext cx;			/* of the body */
 	MemoryContext record_cx;	/* of a record */
 	ApplyTable **tables;		/* by relno */
@@ -35,7 +41,7 @@ typedef struct Apply
 	ApplyTable *shown;			/* what nodedb_show_applying() was told */
 	ApplyRechecks rechecks;
 	uint64		rows;
-} Apply;
+} ApplyBody;
 
 static void pg_attribute_noreturn() malformed(const char *what)
 {
@@ -45,29 +51,6 @@ static void pg_attribute_noreturn() malformed(const char *what)
 static void pg_attribute_noreturn() not_ahead(const char *what)
 {
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("%s cannot be replayed ahead", what)));
-}
-
-/* Have n unread bytes in one piece; false at the end of the body. */
-static bool need(Apply *a, Size n)
-{
-	while (a->buf.len - a->buf.cursor < n)
-	{
-		MemoryContext old;
-		bool		more;
-
-		if (a->buf.cursor > 0)
-		{
-			memmove(a->buf.data, a->buf.data + a->buf.cursor, a->buf.len - a->buf.cursor);
-			a->buf.len -= a->buf.cursor;
-			a->buf.cursor = 0;
-		}
-		old = MemoryContextSwitchTo(a->cx);
-		more = a->fetch(a->fetch_ctx, &a->buf);
-		MemoryContextSwitchTo(old);
-		if (!more)
-			return false;
-	}
-	return true;
 }
 
 int apply_path_begin(void)
@@ -87,6 +70,22 @@ void apply_path_end(int level)
 		AtEOXact_GUC(true, level);
 }
 
+ApplyAs apply_as_owner(Relation rel)
+{
+	ApplyAs		as = {.level = NewGUCNestLevel()};
+
+	(void) apply_path_begin();
+	GetUserIdAndSecContext(&as.user, &as.security);
+	SetUserIdAndSecContext(rel->rd_rel->relowner, as.security | SECURITY_RESTRICTED_OPERATION);
+	return as;
+}
+
+void apply_as_end(const ApplyAs *as)
+{
+	SetUserIdAndSecContext(as->user, as->security);
+	AtEOXact_GUC(false, as->level);
+}
+
 static char *read_string(NdReader *r)
 {
 	uint64		len = nd_read_varint(r);
@@ -97,7 +96,7 @@ static char *read_string(NdReader *r)
 	return pnstrdup((const char *) bytes, len);
 }
 
-static void show(Apply *a, ApplyTable *table)
+static void show(ApplyBody *a, ApplyTable *table)
 {
 	if (a->shown == table || apply_ahead)
 		return;
@@ -105,7 +104,7 @@ static void show(Apply *a, ApplyTable *table)
 	nodedb_show_applying(table != NULL ? table->schema : NULL, table != NULL ? table->name : NULL);
 }
 
-static void flush(Apply *a)
+static void flush(ApplyBody *a)
 {
 	if (a->inserting != NULL)
 	{
@@ -116,14 +115,14 @@ static void flush(Apply *a)
 	}
 }
 
-static void close_tables(Apply *a)
+static void close_tables(ApplyBody *a)
 {
 	for (int64 i = 0; i < a->n_tables; i++)
 		if (a->tables[i]->rel != NULL)
 			apply_table_close(a->tables[i]);
 }
 
-static void read_relation(Apply *a, NdReader *r)
+static void read_relation(ApplyBody *a, NdReader *r)
 {
 	MemoryContext old = MemoryContextSwitchTo(a->cx);
 	ApplyTable *table = palloc0(sizeof(ApplyTable));
@@ -149,7 +148,7 @@ static void read_relation(Apply *a, NdReader *r)
 	MemoryContextSwitchTo(old);
 }
 
-static ApplyTable *read_table(Apply *a, NdReader *r, bool writable)
+static ApplyTable *read_table(ApplyBody *a, NdReader *r, bool writable)
 {
 	uint64		relno = nd_read_varint(r);
 
@@ -189,7 +188,7 @@ static WireValue *read_tuple(ApplyTable *table, NdReader *r)
 	return tuple;
 }
 
-static void read_insert(Apply *a, NdReader *r)
+static void read_insert(ApplyBody *a, NdReader *r)
 {
 	ApplyTable *table = read_table(a, r, true);
 	WireValue  *tuple = read_tuple(table, r);
@@ -201,7 +200,7 @@ static void read_insert(Apply *a, NdReader *r)
 		flush(a);
 }
 
-static void read_update(Apply *a, NdReader *r)
+static void read_update(ApplyBody *a, NdReader *r)
 {
 	ApplyTable *table = read_table(a, r, true);
 	uint8		old = nd_read_u8(r);
@@ -218,7 +217,7 @@ static void read_update(Apply *a, NdReader *r)
 	CommandCounterIncrement();
 }
 
-static void read_delete(Apply *a, NdReader *r)
+static void read_delete(ApplyBody *a, NdReader *r)
 {
 	ApplyTable *table = read_table(a, r, true);
 	uint8		old = nd_read_u8(r);
@@ -232,7 +231,7 @@ static void read_delete(Apply *a, NdReader *r)
 	CommandCounterIncrement();
 }
 
-static void read_path(Apply *a, NdReader *r)
+static void read_path(ApplyBody *a, NdReader *r)
 {
 	uint64		len = nd_read_varint(r);
 	const uint8 *bytes = nd_read_bytes(r, len);
@@ -242,12 +241,12 @@ static void read_path(Apply *a, NdReader *r)
 		malformed("search path");
 	flush(a);
 	old = MemoryContextSwitchTo(a->cx);
-	path = pnstrdup((const char *) bytes, len);
+	path = a->path = pnstrdup((const char *) bytes, len);
 	MemoryContextSwitchTo(old);
 }
 
 /* Insertions into another table may go on waiting: they are not what is locked. One table may have several numbers. */
-static void read_lock(Apply *a, NdReader *r)
+static void read_lock(ApplyBody *a, NdReader *r)
 {
 	ApplyTable *table = read_table(a, r, false);
 	uint8		mode = nd_read_u8(r);
@@ -262,7 +261,7 @@ static void read_lock(Apply *a, NdReader *r)
 }
 
 /* Only readers are spared: what they have read stands before this entry. */
-static void read_table_lock(Apply *a, NdReader *r)
+static void read_table_lock(ApplyBody *a, NdReader *r)
 {
 	ApplyTable *table = read_table(a, r, false);
 	uint8		mode = nd_read_u8(r);
@@ -272,20 +271,25 @@ static void read_table_lock(Apply *a, NdReader *r)
 	LockRelationOid(RelationGetRelid(table->rel), Min(mode, ExclusiveLock));
 }
 
-static void run_utility(Apply *a, NdReader *r)
+static void run_utility(ApplyBody *a, NdReader *r)
 {
-	if (apply_ahead)
-		not_ahead("a schema change");
+	int			level;
+
+	/* All of its transaction's body is in one part, whose base says nothing of tables in other groups. */
+	if (apply_ahead && parts_groups() > 1)
+		not_ahead("a schema change over several data groups");
 	flush(a);
 	show(a, NULL);
 	close_tables(a);
 	PopActiveSnapshot();
+	level = apply_path_begin();	/* a command brings its own */
 	ddl_apply((const char *) r->p, nd_reader_left(r));
+	apply_path_end(level);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 }
 
-static void apply_record(Apply *a, const char *data, Size len)
+static void apply_record(ApplyBody *a, const char *data, Size len)
 {
 	NdReader	r;
 	uint8		op;
@@ -326,52 +330,87 @@ static void apply_record(Apply *a, const char *data, Size len)
 	a->rows += op != 'L' && op != 'T';
 }
 
-static void apply_records(Apply *a)
+/* Replay the records that are there as a whole. */
+static void apply_records(ApplyBody *a)
 {
-	while (need(a, sizeof(uint32)))
+	StringInfo	buf = &a->buf;
+
+	while (buf->len - buf->cursor >= (int) sizeof(uint32))
 	{
 		NdReader	r;
 		uint32		len;
 		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
-		nd_reader_init(&r, a->buf.data + a->buf.cursor, sizeof(uint32));
+		nd_reader_init(&r, buf->data + buf->cursor, sizeof(uint32));
 		len = nd_read_u32(&r);
-		a->buf.cursor += sizeof(uint32);
-		if (len == 0 || len > MaxAllocSize || !need(a, len))
-			malformed("cut short");
+		if (len == 0 || len > MaxAllocSize)
+			malformed("length of a record");
+		if ((uint32) (buf->len - buf->cursor) - sizeof(uint32) < len)
+			break;
+		buf->cursor += sizeof(uint32);
 		old = MemoryContextSwitchTo(a->record_cx);
-		apply_record(a, a->buf.data + a->buf.cursor, len);
+		apply_record(a, buf->data + buf->cursor, len);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(a->record_cx);
-		a->buf.cursor += len;
+		buf->cursor += len;
 	}
-	if (a->buf.len != a->buf.cursor)
-		malformed("cut short");
-	flush(a);
-	show(a, NULL);
-	close_tables(a);
-	apply_recheck(&a->rechecks);
+	memmove(buf->data, buf->data + buf->cursor, buf->len - buf->cursor);
+	buf->len -= buf->cursor;
+	buf->cursor = 0;
 }
 
-uint64 apply_body(ApplyFetch fetch, void *ctx)
+void apply_ask_alone(void)
 {
-	Apply		a = {.fetch = fetch, .fetch_ctx = ctx};
-	bool		was_active = apply_active;
-	MemoryContext caller = CurrentMemoryContext;
+	apply_asked_alone = true;
+	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("this entry has to be replayed alone")));
+}
 
-	a.cx = AllocSetContextCreate(caller, "nodedb apply", ALLOCSET_DEFAULT_SIZES);
-	a.record_cx = AllocSetContextCreate(a.cx, "nodedb apply record", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(a.cx);
-	initStringInfo(&a.buf);
-	a.rechecks.cx = a.cx;
+/* Between two pieces a body keeps little: there may be many of them. */
+static void shrink(ApplyBody *a)
+{
+	if (a->buf.maxlen <= KEPT_BYTES || a->buf.len >= KEPT_BYTES)
+		return;
+	a->buf.data = repalloc(a->buf.data, KEPT_BYTES);
+	a->buf.maxlen = KEPT_BYTES;
+}
+
+ApplyBody *apply_begin(void)
+{
+	MemoryContext cx = AllocSetContextCreate(CurrentMemoryContext, "nodedb apply", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cx);
+	ApplyBody  *a = palloc0(sizeof(ApplyBody));
+
+	a->cx = cx;
+	a->record_cx = AllocSetContextCreate(cx, "nodedb apply record", ALLOCSET_DEFAULT_SIZES);
+	a->rechecks.cx = cx;
+	initStringInfo(&a->buf);
+	MemoryContextSwitchTo(old);
+	return a;
+}
+
+/* fetch NULL: the body is whole. */
+static void go_on(ApplyBody *a, ApplyFetch fetch, void *ctx)
+{
+	bool		was_active = apply_active;
+	MemoryContext caller = MemoryContextSwitchTo(a->cx);
+
 	apply_active = true;
-	path = NULL;
+	path = a->path;
 	PG_TRY();
 	{
 		/* For TOAST and for functions in index expressions; rows are found under dirty snapshots. */
 		PushActiveSnapshot(GetLatestSnapshot());
-		apply_records(&a);
+		while (fetch != NULL && fetch(ctx, &a->buf))
+			apply_records(a);
+		shrink(a);
+		if (fetch == NULL)
+		{
+			flush(a);
+			show(a, NULL);
+			close_tables(a);
+			apply_recheck(&a->rechecks);
+		}
 		PopActiveSnapshot();
 	}
 	PG_FINALLY();
@@ -381,6 +420,21 @@ uint64 apply_body(ApplyFetch fetch, void *ctx)
 		MemoryContextSwitchTo(caller);
 	}
 	PG_END_TRY();
-	MemoryContextDelete(a.cx);
-	return a.rows;
+}
+
+void apply_feed(ApplyBody *a, ApplyFetch fetch, void *ctx)
+{
+	go_on(a, fetch, ctx);
+}
+
+uint64 apply_end(ApplyBody *a)
+{
+	uint64		rows;
+
+	if (a->buf.len > 0)
+		malformed("cut short");
+	go_on(a, NULL, NULL);
+	rows = a->rows;
+	MemoryContextDelete(a->cx);
+	return rows;
 }

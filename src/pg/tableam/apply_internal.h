@@ -71,6 +71,7 @@ typedef struct ApplyTable
 	int			n_keys;
 	ScanKeyData keys[INDEX_MAX_KEYS];
 	int			key_columns[INDEX_MAX_KEYS];	/* positions in columns */
+	BlockNumber near;			/* where the next search without an index begins: the block of the row that the last one found */
 
 	MemoryContext batch_cx;		/* values of the rows that wait for insertion */
 	TupleTableSlot **batch;		/* cap: APPLY_BATCH_ROWS, created when needed */
@@ -88,6 +89,19 @@ typedef struct ApplyTable
  */
 extern int	apply_path_begin(void);
 extern void apply_path_end(int level);
+
+/*
+ * What a table's owner has written into expressions and predicates of indexes runs as he would run it, with the origin's search path: the applier is a superuser. PostgreSQL evaluates them
+ * as he, restricted likewise, wherever it does so on its own account. An error leaves it to the abort.
+ */
+typedef struct ApplyAs
+{
+	int			level;
+	Oid			user;
+	int			security;
+} ApplyAs;
+extern ApplyAs apply_as_owner(Relation rel);
+extern void apply_as_end(const ApplyAs *as);
 
 /* To change rows, or only to lock some; a table open for the second becomes open for the first. */
 extern void apply_table_open(ApplyTable *table, bool writable);

@@ -48,11 +48,8 @@ static void recheck_row(Relation rel, Relation index, IndexInfo *info, EState *e
 	{
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
-		int			level = apply_path_begin();
-
 		GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
 		FormIndexDatum(info, slot, estate, values, nulls);
-		apply_path_end(level);
 		/* The index entry names the root of a HOT chain, an exclusion constraint compares with the row itself. */
 		if (info->ii_ExclusionOps == NULL)
 		{
@@ -79,6 +76,7 @@ static int64 recheck_run(ApplyRechecks *rechecks, int64 from)
 	IndexInfo  *info;
 	EState	   *estate;
 	TupleTableSlot *slot;
+	ApplyAs		as;
 
 	while (end < rechecks->n && rechecks->items[end].index == oid)
 		end++;
@@ -86,12 +84,14 @@ static int64 recheck_run(ApplyRechecks *rechecks, int64 from)
 		return end;				/* dropped by the entry itself */
 	rel = table_open(relid, RowExclusiveLock);
 	index = index_open(oid, RowExclusiveLock);
+	as = apply_as_owner(rel);
 	info = BuildIndexInfo(index);
 	estate = CreateExecutorState();
 	slot = table_slot_create(rel, NULL);
 	for (int64 i = from; i < end; i++)
 		if (rechecks->items[i].file == rel->rd_node.relNode)
 			recheck_row(rel, index, info, estate, slot, &rechecks->items[i]);
+	apply_as_end(&as);
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExecutorState(estate);
 	pfree(info);

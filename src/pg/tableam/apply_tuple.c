@@ -12,6 +12,7 @@
 
 #include "sequence/sequence.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/multixact.h"
 #include "access/relation.h"
@@ -41,10 +42,10 @@ void apply_damaged(const ApplyTable *table, const char *what)
 
 /* ---- open and close ---- */
 
-/* Has it an entry for every row, under the values of plain columns? */
+/* Has it an entry for every row, under the values of plain columns? Its predicate is not evaluated, for it may need the origin's search path. */
 static bool narrows(Relation index)
 {
-	if (!index->rd_index->indisunique || !index->rd_index->indisvalid || RelationGetIndexPredicate(index) != NIL)
+	if (!index->rd_index->indisunique || !index->rd_index->indisvalid || !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
 		return false;
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 		if (index->rd_index->indkey.values[i] <= 0)
@@ -125,9 +126,13 @@ static void open_columns(ApplyTable *table)
 		apply_damaged(table, psprintf("it has " UINT64_FORMAT " columns, " UINT64_FORMAT " are expected", n, table->n_columns));
 }
 
+/* PostgreSQL looks into functions of expressions when it reads them, and inlines what it finds there. */
 static void open_indexes(ApplyTable *table)
 {
+	ApplyAs		as = apply_as_owner(table->rel);
+
 	ExecOpenIndices(table->result_rel, false);
+	apply_as_end(&as);
 	for (int i = 0; i < table->result_rel->ri_NumIndices; i++)
 		table->evaluates |= table->result_rel->ri_IndexRelationInfo[i]->ii_Expressions != NIL ||
 			table->result_rel->ri_IndexRelationInfo[i]->ii_Predicate != NIL;
@@ -160,7 +165,7 @@ void apply_table_open(ApplyTable *table, bool writable)
 	rel = OidIsValid(relid) ? try_relation_open(relid, writable ? RowExclusiveLock : RowShareLock) : NULL;
 	if (rel == NULL)
 		apply_damaged(table, "it does not exist");
-	if (rel->rd_rel->relkind != RELKIND_RELATION)
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_MATVIEW)
 		apply_damaged(table, "it is no ordinary table");
 	table->cx = AllocSetContextCreate(CurrentMemoryContext, "nodedb apply table", ALLOCSET_SMALL_SIZES);
 	MemoryContextSetParent(table->cx, GetMemoryChunkContext(table));
@@ -168,6 +173,7 @@ void apply_table_open(ApplyTable *table, bool writable)
 	heap = GetHeapamTableAmRoutine();
 	table->rel = rel;
 	table->evaluates = false;
+	table->near = 0;			/* a command of the entry may have made it shorter; while it is open, nobody can */
 	InitDirtySnapshot(table->dirty);
 	open_columns(table);
 	table->estate = CreateExecutorState();
@@ -287,14 +293,16 @@ static void fill_slot(ApplyTable *table, TupleTableSlot *slot, const WireValue *
 static void insert_index_entries(ApplyTable *table, TupleTableSlot *slot, bool update)
 {
 	List	   *doubtful;
-	int			level;
+	ApplyAs		as;
 
 	if (table->result_rel->ri_NumIndices == 0)
 		return;
 	slot->tts_tableOid = RelationGetRelid(table->rel);
-	level = table->evaluates ? apply_path_begin() : 0;
+	if (table->evaluates)
+		as = apply_as_owner(table->rel);
 	doubtful = ExecInsertIndexTuples(table->result_rel, slot, table->estate, update, false, NULL, NIL);
-	apply_path_end(level);
+	if (table->evaluates)
+		apply_as_end(&as);
 	apply_recheck_add(table->rechecks, table->rel, &slot->tts_tid, doubtful);
 	list_free(doubtful);
 	ResetPerTupleExprContext(table->estate);
@@ -498,6 +506,18 @@ static bool search_image(ApplyTable *table, TableScanDesc scan, MemoryContext wo
 }
 
 /*
+ * Begins where the last row was found and goes once around the table: a statement that changes many rows mostly does so in the order in which they stand, here
+ * as at its origin, and from the first block each search would pass all that were changed before.
+ */
+static TableScanDesc begin_rows(ApplyTable *table)
+{
+	TableScanDesc scan = table_beginscan_strat(table->rel, &table->dirty, 0, NULL, true, false);
+
+	heap_setscanlimits(scan, table->near, InvalidBlockNumber);
+	return scan;
+}
+
+/*
  * Byte for byte, not by the types' equality: of numeric 1.0 and 1.00 every replica must take the same (failure scenario D10). Of rows equal in
  * all bytes any will do, for what is left is the same: one that nobody holds, or else one that is only locked; what is in doubt is waited for when
  * there is no other. A wait makes the guard end the holder's transaction, which has nothing to do with this entry when another row is free.
@@ -505,7 +525,7 @@ static bool search_image(ApplyTable *table, TableScanDesc scan, MemoryContext wo
 static bool find_by_image(ApplyTable *table, const WireValue *search)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "nodedb apply search", ALLOCSET_SMALL_SIZES);
-	TableScanDesc scan = table->index != NULL ? NULL : table_beginscan(table->rel, &table->dirty, 0, NULL);
+	TableScanDesc scan = table->index != NULL ? NULL : begin_rows(table);
 	int			level = value_settings_begin(table->settings);
 	TransactionId doubt;
 	bool		locked = false;
@@ -524,7 +544,11 @@ static bool find_by_image(ApplyTable *table, const WireValue *search)
 	}
 	value_settings_end(level);
 	if (scan != NULL)
+	{
 		table_endscan(scan);
+		if (found)
+			table->near = ItemPointerGetBlockNumber(&table->found->tts_tid);
+	}
 	MemoryContextDelete(work);
 	return found;
 }

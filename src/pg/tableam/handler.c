@@ -99,6 +99,8 @@ Datum nodedb_tableam_handler(PG_FUNCTION_ARGS)
 		routine.tuple_update = tableam_tuple_update;
 		routine.tuple_lock = tableam_tuple_lock;
 		routine.scan_begin = tableam_scan_begin;
+		routine.scan_bitmap_next_block = tableam_scan_bitmap_next_block;
+		routine.scan_bitmap_next_tuple = tableam_scan_bitmap_next_tuple;
 		routine.index_fetch_tuple = tableam_index_fetch_tuple;
 		routine.tuple_fetch_row_version = tableam_tuple_fetch_row_version;
 		routine.relation_toast_am = relation_toast_am;

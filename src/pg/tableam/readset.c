@@ -9,6 +9,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "ddl/ddl.h"
 #include "tableam/apply.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -17,6 +18,7 @@ typedef struct ReadKey
 {
 	EntryKey	key;			/* of the hash */
 	KeySource	source;			/* of the first read */
+	NdGroupId	group;
 } ReadKey;
 
 static HTAB *keys = NULL;		/* ReadKey; NULL: nothing was read */
@@ -30,7 +32,7 @@ bool readset_wanted(Relation rel)
 		rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT && !OidIsValid(rel->rd_rel->relrewrite);
 }
 
-static void add(uint64 hash, uint8 mode, const KeySource *source)
+static void add(uint64 hash, uint8 mode, NdGroupId group, const KeySource *source)
 {
 	EntryKey	key;
 	ReadKey    *entry;
@@ -47,7 +49,10 @@ static void add(uint64 hash, uint8 mode, const KeySource *source)
 	key.mode = mode;
 	entry = hash_search(keys, &key, HASH_ENTER, &found);
 	if (!found)
+	{
 		entry->source = *source;
+		entry->group = group;
+	}
 }
 
 static void note_table(Oid relid)
@@ -64,9 +69,10 @@ static void note_table(Oid relid)
 void readset_relation_oid(Oid relid)
 {
 	KeySource	source = {.relid = relid};
+	RelationEntry *entry = relation_entry(relid);
 
 	note_table(relid);
-	add(relation_entry(relid)->hash, KEY_REL_SHARE, &source);
+	add(entry->hash, KEY_REL_SHARE, entry->group, &source);
 }
 
 void readset_relation(Relation rel)
@@ -75,10 +81,12 @@ void readset_relation(Relation rel)
 }
 
 /* From now on a key means its whole table, as does each one noted before. */
-static void escalate(void)
+void readset_escalate(void)
 {
 	ListCell   *cell;
 
+	if (escalated || keys == NULL)
+		return;
 	escalated = true;
 	hash_destroy(keys);
 	keys = NULL;
@@ -86,20 +94,22 @@ static void escalate(void)
 		readset_relation_oid(lfirst_oid(cell));
 }
 
-static void add_row_key(Relation rel, RelationEntry *entry, uint64 hash, const KeySource *source)
+static void add_key(Relation rel, RelationEntry *entry, uint64 hash, uint8 mode, const KeySource *source)
 {
 	KeySource	table = {.relid = entry->relid};
 
 	if (!escalated && keys != NULL && hash_get_num_entries(keys) >= nodedb_bulk_keys)
-		escalate();
+		readset_escalate();
 	if (escalated)
 	{
 		readset_relation(rel);
 		return;
 	}
 	note_table(entry->relid);
-	add(hash, KEY_ROW_SHARE, source);
-	add(entry->hash, KEY_REL_ROW_SHARE, &table);
+	add(hash, mode, entry->group, source);
+	add(entry->hash, KEY_REL_ROW_SHARE, entry->group, &table);
+	if (mode == KEY_REL_SHARE)
+		add(keys_any_value(entry), KEY_REL_SHARE, entry->group, &table);
 }
 
 static MemoryContext row_begin(void)
@@ -129,7 +139,7 @@ void readset_row(Relation rel, TupleTableSlot *slot)
 	if (!keys_row(rel, entry, info, slot->tts_values, slot->tts_isnull, &hash))
 		hash = entry->hash;
 	row_end(caller);
-	add_row_key(rel, entry, hash, &source);
+	add_key(rel, entry, hash, KEY_ROW_SHARE, &source);
 }
 
 static KeyIndex *find_index(RelationInfo *info, Oid indexoid)
@@ -155,8 +165,49 @@ bool readset_value(Relation rel, Oid indexoid, Datum *values)
 	caller = row_begin();
 	hash = keys_value(index, values);
 	row_end(caller);
-	add_row_key(rel, entry, hash, &source);
+	add_key(rel, entry, hash, KEY_ROW_SHARE, &source);
 	return true;
+}
+
+static ValueIndex *find_values(RelationInfo *info, Oid indexoid)
+{
+	for (int i = 0; i < info->n_values; i++)
+		if (info->values[i]->indexoid == indexoid)
+			return info->values[i];
+	return NULL;
+}
+
+int readset_named_columns(Relation rel, Oid indexoid)
+{
+	ValueIndex *index = find_values(relation_entry_full(rel)->info, indexoid);
+
+	if (index == NULL)
+		return 0;
+	if (!index->trust_known)
+	{
+		index->trusted = ddl_index_is_named(indexoid);
+		index->trust_known = true;
+	}
+	return index->trusted ? index->n_columns : 0;
+}
+
+void readset_prefix(Relation rel, Oid indexoid, Datum *values, bool *nulls, int n)
+{
+	RelationEntry *entry = relation_entry_full(rel);
+	ValueIndex *index = find_values(entry->info, indexoid);
+	KeySource	source = {.relid = entry->relid, .row = true, .index = indexoid};
+	MemoryContext caller;
+	uint64		hash;
+
+	if (index == NULL || n > index->n_columns)
+	{
+		readset_relation(rel);
+		return;
+	}
+	caller = row_begin();
+	hash = keys_prefix(index, values, nulls, n);
+	row_end(caller);
+	add_key(rel, entry, hash, KEY_REL_SHARE, &source);
 }
 
 bool readset_names_rows(Relation rel, Oid indexoid)
@@ -166,19 +217,24 @@ bool readset_names_rows(Relation rel, Oid indexoid)
 	return info->identity != NULL && info->identity->indexoid == indexoid;
 }
 
-EntryKey *readset_keys(uint32 *n)
+EntryKey *readset_keys(uint32 *n, NdGroupId **groups)
 {
 	HASH_SEQ_STATUS scan;
 	ReadKey    *key;
 	EntryKey   *out;
 
 	*n = 0;
+	*groups = NULL;
 	if (keys == NULL)
 		return NULL;
 	out = MemoryContextAllocHuge(CurrentMemoryContext, hash_get_num_entries(keys) * sizeof(EntryKey));
+	*groups = MemoryContextAllocHuge(CurrentMemoryContext, hash_get_num_entries(keys) * sizeof(NdGroupId));
 	hash_seq_init(&scan, keys);
 	while ((key = hash_seq_search(&scan)) != NULL)
+	{
+		(*groups)[*n] = key->group;
 		out[(*n)++] = key->key;
+	}
 	return out;
 }
 

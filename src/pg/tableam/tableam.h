@@ -32,6 +32,8 @@ extern TM_Result tableam_tuple_lock(Relation rel, ItemPointer tid, Snapshot snap
 									LockTupleMode mode, LockWaitPolicy wait_policy, uint8 flags, TM_FailureData *tmfd);
 extern TableScanDesc tableam_scan_begin(Relation rel, Snapshot snapshot, int nkeys, struct ScanKeyData *key, ParallelTableScanDesc parallel,
 										uint32 flags);
+extern bool tableam_scan_bitmap_next_block(TableScanDesc scan, struct TBMIterateResult *page);
+extern bool tableam_scan_bitmap_next_tuple(TableScanDesc scan, struct TBMIterateResult *page, TupleTableSlot *slot);
 extern bool tableam_index_fetch_tuple(struct IndexFetchTableData *scan, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot,
 									  bool *call_again, bool *all_dead);
 extern bool tableam_tuple_fetch_row_version(Relation rel, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot);

@@ -9,9 +9,11 @@
  *    costs nothing.
  * 3. A record is appended whole, or the (sub)transaction that tried aborts.
  * 4. A table is announced ('R') before its first record, and again after an aborted subtransaction or an invalidation, so after a utility
- *    command that changed its columns or name. A number never stands for two names.
+ *    command that changed its columns or name. A number never stands for two names, nor for two groups.
  */
 #include "writeset_internal.h"
+
+#include "placement.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
@@ -25,15 +27,6 @@
 #define BUFFER_KEEP_BYTES	(64 * 1024)		/* an idle session keeps no more than these */
 #define KEYS_KEEP			1024
 
-typedef struct WriteKey
-{
-	uint64		hash;
-	uint8		mode;
-	bool		row;			/* of a table that the session may escalate */
-	ItemPointerData tid;		/* row: of the version that gave the key, or that was replaced by it */
-	Oid			relid;			/* InvalidOid: of no table of this node */
-} WriteKey;
-
 /* What a subtransaction found when it first appended. */
 typedef struct Mark
 {
@@ -41,9 +34,11 @@ typedef struct Mark
 	uint64		body_len;
 	uint32		n_keys;
 	uint32		n_row_keys;
+	uint32		n_value_keys;
 	int64		n_relations;
 	uint64		n_ops;
 	bool		escalated;
+	bool		joined;
 } Mark;
 
 #define LOCKS_SEEN			256		/* a power of 2 */
@@ -69,6 +64,8 @@ static struct
 	uint64		spilled;		/* bytes in the file */
 	File		file;			/* 0: none */
 	int64		n_relations;	/* announced */
+	NdGroupId  *relation_groups;	/* of each of them; in TopTransactionContext */
+	int64		cap_relations;
 	uint64		n_ops;			/* records that change something */
 
 	/* The last record, when it is a row lock: a trigger or ON CONFLICT locks a row just before it is changed, and then the change is enough. */
@@ -81,8 +78,10 @@ static struct
 	WriteKey   *keys;
 	uint32		n_keys;
 	uint32		n_row_keys;
+	uint32		n_value_keys;	/* until they are joined */
 	uint32		cap_keys;
 	bool		escalated;		/* row keys have become relation keys */
+	bool		joined;			/* value keys have become one of their table */
 	bool		has_utility;	/* or had, before a rollback to a savepoint */
 	List	   *path;			/* schemas of the last 'P', in TopMemoryContext; of the epoch path_epoch */
 	uint64		path_epoch;
@@ -121,9 +120,11 @@ static void mark_level(void)
 	mark->body_len = writeset_body_len();
 	mark->n_keys = ws.n_keys;
 	mark->n_row_keys = ws.n_row_keys;
+	mark->n_value_keys = ws.n_value_keys;
 	mark->n_relations = ws.n_relations;
 	mark->n_ops = ws.n_ops;
 	mark->escalated = ws.escalated;
+	mark->joined = ws.joined;
 }
 
 static void cut_back(const Mark *mark)
@@ -138,10 +139,12 @@ static void cut_back(const Mark *mark)
 	}
 	ws.n_keys = mark->n_keys;
 	ws.n_row_keys = mark->n_row_keys;
+	ws.n_value_keys = mark->n_value_keys;
 	ws.n_relations = mark->n_relations;
 	ws.n_ops = mark->n_ops;
 	ws.lock_end = 0;
 	ws.escalated = mark->escalated;
+	ws.joined = mark->joined;
 	ws.epoch++;
 }
 
@@ -171,6 +174,8 @@ void writeset_reset(void)
 	ws.spilled = 0;
 	ws.len = 0;
 	ws.n_relations = 0;
+	ws.relation_groups = NULL;	/* went with its memory context, or goes with it now */
+	ws.cap_relations = 0;
 	ws.n_ops = 0;
 	ws.lock_end = 0;
 	ws.has_utility = false;
@@ -182,7 +187,9 @@ void writeset_reset(void)
 	}
 	ws.n_keys = 0;
 	ws.n_row_keys = 0;
+	ws.n_value_keys = 0;
 	ws.escalated = false;
+	ws.joined = false;
 	if (ws.cap_keys > KEYS_KEEP)
 	{
 		pfree(ws.keys);
@@ -335,7 +342,8 @@ void writeset_read(uint64 offset, void *dst, Size len)
 
 /* ---- keys ---- */
 
-static void append_key(uint64 hash, uint8 mode, Oid relid, bool row)
+/* entry: NULL: of no table of this node. */
+static WriteKey *append_key(uint64 hash, uint8 mode, const RelationEntry *entry, bool row, bool everywhere)
 {
 	WriteKey   *key;
 
@@ -352,15 +360,19 @@ static void append_key(uint64 hash, uint8 mode, Oid relid, bool row)
 	key->hash = hash;
 	key->mode = mode;
 	key->row = row;
-	key->relid = relid;
+	key->value = false;
+	key->everywhere = everywhere;
+	key->relid = entry != NULL ? entry->relid : InvalidOid;
+	key->group = entry != NULL ? entry->group : 0;
 	if (row)
 		key->tid = row_tid;
 	ws.n_row_keys += row;
+	return key;
 }
 
 void writeset_key(uint64 hash, uint8 mode)
 {
-	append_key(hash, mode, InvalidOid, false);
+	append_key(hash, mode, NULL, false, false);
 }
 
 static void entry_refresh(RelationEntry *entry)
@@ -378,7 +390,7 @@ void writeset_entry_lock(RelationEntry *entry, LOCKMODE mode)
 	entry_refresh(entry);
 	if (entry->modes & (1 << mode))
 		return;
-	append_key(entry->hash, KEY_REL_ACCESS_SHARE - AccessShareLock + mode, entry->relid, false);
+	append_key(entry->hash, KEY_REL_ACCESS_SHARE - AccessShareLock + mode, entry, false, false);
 	entry->modes |= 1 << mode;
 }
 
@@ -388,39 +400,97 @@ static void escalate_entry(RelationEntry *entry)
 		writeset_entry_lock(entry, ExclusiveLock);
 }
 
+/*
+ * The window of the certifier is bounded in keys: one huge entry would push all others out. EXCLUSIVE on the table stands for all its rows; it excludes
+ * writers and row locks of others, not readers.
+ */
+void writeset_escalate(void)
+{
+	if (ws.escalated)
+		return;
+	writeset_join_values();		/* EXCLUSIVE stands for them, too, but not where no row has a key: insertions without an identity */
+	mark_level();
+	relation_each_entry(escalate_entry);
+	ws.escalated = true;
+}
+
+static void any_value(RelationEntry *entry)
+{
+	entry_refresh(entry);
+	if (entry->modes & (1 << NoLock))
+		return;
+	append_key(keys_any_value(entry), KEY_REL_ROW_EXCLUSIVE, entry, false, false);
+	entry->modes |= 1 << NoLock;
+}
+
+static void join_entry(RelationEntry *entry)
+{
+	if (entry->value_serial == ws.serial)
+		any_value(entry);
+}
+
+/* Values give way before rows do: without their keys nobody loses but SERIALIZABLE readers of the table. */
+void writeset_join_values(void)
+{
+	if (ws.joined)
+		return;
+	mark_level();
+	relation_each_entry(join_entry);
+	ws.joined = true;
+	ws.n_value_keys = 0;
+}
+
+void writeset_values_begin(Oid relid)
+{
+	any_value(relation_entry(relid));
+}
+
+bool writeset_wants_values(RelationEntry *entry)
+{
+	entry->value_serial = ws.serial;
+	if (ws.joined)
+		any_value(entry);
+	return !ws.joined;
+}
+
+void writeset_value_key(RelationEntry *entry, uint64 hash)
+{
+	if (ws.n_row_keys + ws.n_value_keys >= nodedb_bulk_keys)
+		writeset_join_values();
+	if (!writeset_wants_values(entry))
+		return;
+	append_key(hash, KEY_REL_ROW_EXCLUSIVE, entry, false, false)->value = true;
+	ws.n_value_keys++;
+}
+
 void writeset_row_key(RelationEntry *entry, uint64 hash, uint8 mode)
 {
 	entry->row_serial = ws.serial;
-	if (!ws.escalated && ws.n_row_keys >= nodedb_bulk_keys)
-	{
-		/*
-		 * The window of the certifier is bounded in keys: one huge entry would push all others out. EXCLUSIVE on the table stands for all its
-		 * rows; it excludes writers and row locks of others, not readers.
-		 */
-		mark_level();
-		relation_each_entry(escalate_entry);
-		ws.escalated = true;
-	}
+	if (ws.n_row_keys + ws.n_value_keys >= nodedb_bulk_keys)
+		writeset_join_values();
+	if (ws.n_row_keys >= nodedb_bulk_keys)
+		writeset_escalate();
 	if (ws.escalated)
 		writeset_entry_lock(entry, ExclusiveLock);
 	else
-		append_key(hash, mode, entry->relid, true);
+		append_key(hash, mode, entry, true, false);
 }
 
-EntryKey *writeset_keys(uint32 *n)
+const WriteKey *writeset_taken(uint32 *n)
 {
-	EntryKey   *out = MemoryContextAllocHuge(CurrentMemoryContext, Max(ws.n_keys, 1) * sizeof(EntryKey));
-	uint32		count = 0;
+	*n = ws.n_keys;
+	return ws.keys;
+}
 
-	for (uint32 i = 0; i < ws.n_keys; i++)
-	{
-		if (ws.escalated && ws.keys[i].row)
-			continue;
-		out[count].hash = ws.keys[i].hash;
-		out[count++].mode = ws.keys[i].mode;
-	}
-	*n = count;
-	return out;
+bool writeset_key_counts(const WriteKey *key)
+{
+	return !(ws.escalated && key->row) && !(ws.joined && key->value);
+}
+
+const NdGroupId *writeset_relation_groups(int64 *n)
+{
+	*n = ws.n_relations;
+	return ws.relation_groups;
 }
 
 bool writeset_key_source(uint64 hash, KeySource *source)
@@ -431,7 +501,7 @@ bool writeset_key_source(uint64 hash, KeySource *source)
 	{
 		WriteKey   *key = &ws.keys[i];
 
-		if (key->hash == hash && !(ws.escalated && key->row) && (strongest == NULL || key->mode > strongest->mode))
+		if (key->hash == hash && writeset_key_counts(key) && (strongest == NULL || key->mode > strongest->mode))
 			strongest = key;
 	}
 	if (strongest == NULL)
@@ -457,7 +527,7 @@ void writeset_relation_lock(Oid relid, LOCKMODE mode)
 
 void writeset_relation_lock_name(const char *schema, const char *name, LOCKMODE mode)
 {
-	append_key(writeset_relation_hash(schema, name), KEY_REL_ACCESS_SHARE - AccessShareLock + mode, InvalidOid, false);
+	append_key(writeset_relation_hash(schema, name), KEY_REL_ACCESS_SHARE - AccessShareLock + mode, NULL, false, false);
 }
 
 /* ---- records ---- */
@@ -482,6 +552,15 @@ static int64 announce(RelationEntry *entry, RelationInfo *info)
 	put_bytes(info->name, strlen(info->name));
 	put_varint(info->n_columns);
 	record_end();
+	if (ws.n_relations == ws.cap_relations)
+	{
+		int64		cap = Max(16, ws.cap_relations * 2);
+
+		ws.relation_groups = ws.relation_groups == NULL ? MemoryContextAlloc(TopTransactionContext, cap * sizeof(NdGroupId)) :
+			repalloc_huge(ws.relation_groups, cap * sizeof(NdGroupId));
+		ws.cap_relations = cap;
+	}
+	ws.relation_groups[ws.n_relations] = entry->group;
 	return entry->relno = ws.n_relations++;
 }
 
@@ -636,6 +715,11 @@ void writeset_rewritten(Relation rel, TupleTableSlot *slot)
 	record_insert(rel, slot, false);
 }
 
+void writeset_emptied(Relation rel)
+{
+	announce_path(relation_entry_full(rel)->info);
+}
+
 void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, LockTupleMode mode)
 {
 	RelationEntry *entry = relation_entry_full(rel);
@@ -685,6 +769,7 @@ void writeset_delete(Relation rel, HeapTuple old)
 	drop_last_lock(rel, &old->t_self, LockTupleExclusive);
 	keys_delete(rel, entry, info, values, nulls);
 	relno = announce(entry, info);
+	announce_path(info);		/* the applier opens the indexes for any change */
 	level = value_settings_begin(info->settings);
 	record_begin('D');
 	put_varint(relno);
@@ -741,7 +826,9 @@ void writeset_table_lock(Relation rel, LOCKMODE mode)
 	RelationEntry *entry = relation_entry_full(rel);
 	int64		relno;
 
-	writeset_entry_lock(entry, mode);
+	entry_refresh(entry);
+	append_key(entry->hash, KEY_REL_ACCESS_SHARE - AccessShareLock + mode, entry, false, true);
+	writeset_key(placement_key(), KEY_REL_ACCESS_SHARE);
 	relno = announce(entry, entry->info);
 	record_begin('T');
 	put_varint(relno);

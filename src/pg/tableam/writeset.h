@@ -21,6 +21,7 @@
  *    And every row key has a record that makes an applier take its lock, row locks without a change too: else a base that is sampled behind
  *    the entry would cover a parent's deletion whose check never saw the child (DESIGN.md, section 2).
  * 3. Names, never OIDs, identify relations: hash of "schema.name" is the relation key.
+ * A transaction of several data groups has a body like this in each (parts.h).
  */
 #ifndef NODEDB_WRITESET_H
 #define NODEDB_WRITESET_H
@@ -32,13 +33,17 @@
 #include "storage/lock.h"
 #include "utils/rel.h"
 
-extern bool writeset_has_utility(void);		/* a utility command is among them */
+extern bool writeset_has_utility(void);		/* a utility command is, or was, among them */
 extern bool writeset_has_ops(void);			/* rows or utility commands: the transaction must go through the log */
 extern uint64 writeset_body_len(void);		/* bytes */
 /* Copy a range of the body (from memory or the spill file). */
 extern void writeset_read(uint64 offset, void *dst, Size len);
-/* Keys of the transaction, palloc'd; escalated to relation keys above nodedb.bulk_keys. */
-extern EntryKey *writeset_keys(uint32 *n);
+/* The keys of rows become relation keys, as they do above nodedb.bulk_keys. */
+extern void writeset_escalate(void);
+/* The keys of values become one for each table, as they do when there are nodedb.bulk_keys of them and of rows. */
+extern void writeset_join_values(void);
+/* From its place in the log on, values of this table are named that were not before. */
+extern void writeset_values_begin(Oid relid);
 /* What a key stands for. */
 typedef struct KeySource
 {
@@ -57,6 +62,8 @@ extern void writeset_subxact(SubXactEvent event);
 extern void writeset_relation_lock(Oid relid, LOCKMODE mode);
 /* The same by name, for DDL (old and new names). */
 extern void writeset_relation_lock_name(const char *schema, const char *name, LOCKMODE mode);
+/* placement_group() of a distributed table, without looking into the catalog again. */
+extern NdGroupId writeset_group(Oid relid);
 extern uint64 writeset_relation_hash(const char *schema, const char *name);
 extern void writeset_key(uint64 hash, uint8 mode);
 /* Append a utility record ('X'). */
@@ -68,6 +75,8 @@ extern void writeset_update(Relation rel, HeapTuple old, TupleTableSlot *slot, L
 extern void writeset_delete(Relation rel, HeapTuple old);
 /* A row of a table whose ACCESS EXCLUSIVE key this transaction has (ddl/rewrite.c): an insertion, without keys of its own. */
 extern void writeset_rewritten(Relation rel, TupleTableSlot *slot);
+/* Before the record that empties it: what a replica needs to make its indexes anew. */
+extern void writeset_emptied(Relation rel);
 /* LOCK TABLE: others must not have changed the table meanwhile, nor change it before this transaction has taken effect. */
 extern void writeset_table_lock(Relation rel, LOCKMODE mode);
 extern void writeset_row_lock(Relation rel, TupleTableSlot *slot, LockTupleMode mode);

@@ -92,13 +92,29 @@ typedef struct KeyIndex
 	uint64		seed;
 	bool		nulls_not_distinct;
 	bool		evaluated;		/* expressions or a predicate: needs the executor */
-	Bitmapset  *evaluated_atts; /* what they look at, offset by FirstLowInvalidHeapAttributeNumber */
+	Bitmapset  *atts;			/* what its columns, expressions and predicate look at, offset by FirstLowInvalidHeapAttributeNumber */
 	IndexInfo  *info;			/* of the transaction `info_serial`, when evaluated; the same holds for row */
 	TupleTableSlot *row;
 	uint64		info_serial;
 	int			n_columns;
 	KeyColumn	columns[INDEX_MAX_KEYS];
 } KeyIndex;
+
+/*
+ * Values by which a SERIALIZABLE reader may have looked for rows: of the leading plain columns of an index, the first one alone, the first two, and so on; of a
+ * unique index without all of them, for that is a key of its own (writeset_keys.c).
+ */
+typedef struct ValueIndex
+{
+	Oid			indexoid;
+	uint64		seed;			/* of the table alone: nodes may call the index what they like */
+	int			n_columns;		/* at least 1 */
+	KeyColumn  *columns;
+	int		   *places;			/* of each column in its table, without dropped ones */
+	Bitmapset  *atts;			/* all columns on which an index scan's answer depends, offset by FirstLowInvalidHeapAttributeNumber */
+	bool		trust_known;
+	bool		trusted;		/* trust_known: ddl_index_is_named() */
+} ValueIndex;
 
 typedef struct RelationInfo
 {
@@ -112,6 +128,8 @@ typedef struct RelationInfo
 	KeyIndex   *identity;		/* NULL: none, or one that no hash expresses */
 	int			n_uniques;
 	KeyIndex  **uniques;		/* all other unique indexes */
+	int			n_values;
+	ValueIndex **values;
 	bool		exclusive;		/* a constraint that no hash expresses: every change takes the relation key alone */
 	bool		evaluates;		/* some index has expressions or a predicate */
 	struct RelationInfo *next_retired;
@@ -123,12 +141,14 @@ typedef struct RelationEntry
 	Oid			relid;
 	bool		hash_known;
 	uint64		hash;			/* writeset_relation_hash() of its name */
+	NdGroupId	group;			/* with the hash: whose log its changes go through */
 	RelationInfo *info;			/* NULL: not known yet, or out of date */
 	uint64		changes;		/* invalidations so far */
 	uint64		epoch;			/* of modes and relno */
-	uint32		modes;			/* bit per lock mode that has its key */
+	uint32		modes;			/* bit per lock mode that has its key; 1 << NoLock: the key that stands for all its values */
 	int64		relno;			/* in the body, -1: not announced */
 	uint64		row_serial;		/* the transaction that last took row keys here */
+	uint64		value_serial;	/* the same of value keys */
 } RelationEntry;
 
 extern RelationEntry *relation_entry(Oid relid);		/* with the hash */
@@ -150,6 +170,12 @@ extern void keys_update(Relation rel, RelationEntry *entry, RelationInfo *info, 
 extern bool keys_row(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint64 *hash);
 /* Hash of a value of a unique index, from the values of its key columns, none null. */
 extern uint64 keys_value(KeyIndex *key, Datum *values);
+/* Hashes of the first column's value, of the first two columns', and so on, n of them. The row's values, not the index's: by attribute number. */
+extern void keys_prefixes(ValueIndex *index, Datum *values, bool *nulls, uint64 *hashes);
+/* Hash of the first n columns' values, in the order of the index. */
+extern uint64 keys_prefix(ValueIndex *index, Datum *values, bool *nulls, int n);
+/* What stands for all values of the table: in the keys of a writer who does not name his, and of every reader by values. */
+extern uint64 keys_any_value(const RelationEntry *entry);
 /*
  * Which of the table's indexes gives this row this key? Fills the values of the index (INDEX_MAX_KEYS of each); they live as long as the row and the
  * transaction. InvalidOid: none.
@@ -159,11 +185,33 @@ extern void keys_lock(Relation rel, RelationEntry *entry, RelationInfo *info, Da
 
 /* ---- writeset.c ---- */
 
+typedef struct WriteKey
+{
+	uint64		hash;
+	uint8		mode;
+	bool		row;			/* of a table that the session may escalate */
+	bool		value;			/* of a value that somebody may look for: stands for itself until there are too many */
+	bool		everywhere;		/* LOCK TABLE: other groups must know of it, too (parts.c) */
+	ItemPointerData tid;		/* row: of the version that gave the key, or that was replaced by it */
+	Oid			relid;			/* InvalidOid: of no table of this node */
+	NdGroupId	group;			/* of the table; 0: of no table of this node */
+} WriteKey;
+
+/* All keys, also those that count no more. */
+extern const WriteKey *writeset_taken(uint32 *n);
+/* Not if it is of a row, or of a value, and the table stands for them. */
+extern bool writeset_key_counts(const WriteKey *key);
+/* The group of each announced table, by its number in the body. */
+extern const NdGroupId *writeset_relation_groups(int64 *n);
+
 /* Identifies the transaction: grows with every writeset_reset(). */
 extern uint64 writeset_serial(void);
 /* Take the relation key of a lock mode, once. */
 extern void writeset_entry_lock(RelationEntry *entry, LOCKMODE mode);
 /* A row key or unique value key of this table; becomes the relation's when there are too many. */
 extern void writeset_row_key(RelationEntry *entry, uint64 hash, uint8 mode);
+/* Are values of this table's rows still to be named? If not, the key that stands for all of them is there. */
+extern bool writeset_wants_values(RelationEntry *entry);
+extern void writeset_value_key(RelationEntry *entry, uint64 hash);
 
 #endif

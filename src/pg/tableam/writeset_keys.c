@@ -7,10 +7,16 @@
  *   the relation      in the lock mode of the statement
  * DESIGN.md, section 5, rule 2.
  *
+ * One more protects what SERIALIZABLE readers have looked for (readset.h), and nothing else:
+ *   a value           of an index's leading plain columns, that of a row which comes, goes or changes in a column of the index. In a mode of relations: writers
+ *                     of one value do not exclude each other (ROW EXCLUSIVE), readers neither (SHARE), but they do the others.
+ *
  * Invariants:
  * 1. Values that an index takes for equal give equal keys; different values may (then a transaction aborts in vain).
  * 2. What no hash expresses (exclusion constraints, types without hash) is expressed by the relation key in EXCLUSIVE mode.
- * 3. A table without replica identity or primary key names a row by its whole image. Its insertions take no row key: nobody else can mean a row
+ * 3. All indexes have their values named, whoever made them, valid or not: a reader needs an index that every writer has (ddl/named.c), so a writer may have more.
+ * 4. A value's key depends on the table, its columns and the value, not on the index's name, nor on its predicate.
+ * 5. A table without replica identity or primary key names a row by its whole image. Its insertions take no row key: nobody else can mean a row
  *    that he does not see.
  */
 #include "writeset_internal.h"
@@ -209,6 +215,37 @@ uint64 keys_value(KeyIndex *key, Datum *values)
 	return nd_checksum(hashes, key->n_columns * sizeof(uint64), key->seed);
 }
 
+uint64 keys_any_value(const RelationEntry *entry)
+{
+	return nd_checksum("values", 6, entry->hash);
+}
+
+static uint64 longer_prefix(ValueIndex *index, int i, Datum value, bool null, uint64 hash)
+{
+	const uint64 column[] = {index->places[i], null ? HASH_OF_NULL : hash_value(&index->columns[i], value)};
+
+	return nd_checksum(column, sizeof(column), hash);
+}
+
+void keys_prefixes(ValueIndex *index, Datum *values, bool *nulls, uint64 *hashes)
+{
+	for (int i = 0; i < index->n_columns; i++)
+	{
+		int			at = index->columns[i].attnum - 1;
+
+		hashes[i] = longer_prefix(index, i, values[at], nulls[at], i > 0 ? hashes[i - 1] : index->seed);
+	}
+}
+
+uint64 keys_prefix(ValueIndex *index, Datum *values, bool *nulls, int n)
+{
+	uint64		hash = index->seed;
+
+	for (int i = 0; i < n; i++)
+		hash = longer_prefix(index, i, values[i], nulls[i], hash);
+	return hash;
+}
+
 static void row_key(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint8 mode)
 {
 	uint64		hash;
@@ -226,24 +263,13 @@ static void unique_keys(Relation rel, RelationEntry *entry, RelationInfo *info, 
 			writeset_row_key(entry, hash, KEY_ROW_UPDATE);
 }
 
-/* Is it worth comparing what this index sees before and after? */
-static bool index_touched(Relation rel, KeyIndex *key, Datum *old_values, bool *old_nulls, Datum *values, bool *nulls)
+/* Does one of these columns, by attribute number offset by FirstLowInvalidHeapAttributeNumber, hold something else? */
+static bool atts_touched(Relation rel, Bitmapset *atts, Datum *old_values, bool *old_nulls, Datum *values, bool *nulls)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	int			x = -1;
 
-	if (!key->evaluated)
-	{
-		for (int i = 0; i < key->n_columns; i++)
-		{
-			int			at = key->columns[i].attnum - 1;
-
-			if (old_nulls[at] != nulls[at] || (!nulls[at] && !value_same_image(TupleDescAttr(desc, at), old_values[at], values[at])))
-				return true;
-		}
-		return false;
-	}
-	while ((x = bms_next_member(key->evaluated_atts, x)) >= 0)
+	while ((x = bms_next_member(atts, x)) >= 0)
 	{
 		int			at = x + FirstLowInvalidHeapAttributeNumber - 1;
 
@@ -251,6 +277,42 @@ static bool index_touched(Relation rel, KeyIndex *key, Datum *old_values, bool *
 			return true;		/* below 0: the whole row */
 	}
 	return false;
+}
+
+/* Of a row that comes or goes. */
+static void value_keys(RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls)
+{
+	uint64		hashes[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < info->n_values && writeset_wants_values(entry); i++)
+	{
+		keys_prefixes(info->values[i], values, nulls, hashes);
+		for (int k = 0; k < info->values[i]->n_columns; k++)
+			writeset_value_key(entry, hashes[k]);
+	}
+}
+
+/* The same value, too: what the row shows of it, or beside it, differs, and so does what an index scan finds under it. */
+static void changed_value_keys(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *old_values, bool *old_nulls, Datum *values, bool *nulls)
+{
+	uint64		old_hashes[INDEX_MAX_KEYS];
+	uint64		hashes[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < info->n_values; i++)
+	{
+		ValueIndex *index = info->values[i];
+
+		if (!atts_touched(rel, index->atts, old_values, old_nulls, values, nulls) || !writeset_wants_values(entry))
+			continue;
+		keys_prefixes(index, old_values, old_nulls, old_hashes);
+		keys_prefixes(index, values, nulls, hashes);
+		for (int k = 0; k < index->n_columns; k++)
+		{
+			writeset_value_key(entry, old_hashes[k]);
+			if (hashes[k] != old_hashes[k])
+				writeset_value_key(entry, hashes[k]);
+		}
+	}
 }
 
 static void relation_keys(RelationEntry *entry, RelationInfo *info)
@@ -266,6 +328,7 @@ void keys_insert(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *
 	if (info->has_identity)
 		row_key(rel, entry, info, values, nulls, KEY_ROW_UPDATE);
 	unique_keys(rel, entry, info, values, nulls);
+	value_keys(entry, info, values, nulls);
 }
 
 void keys_delete(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls)
@@ -273,6 +336,7 @@ void keys_delete(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *
 	relation_keys(entry, info);
 	row_key(rel, entry, info, values, nulls, KEY_ROW_UPDATE);
 	unique_keys(rel, entry, info, values, nulls);
+	value_keys(entry, info, values, nulls);
 }
 
 void keys_update(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *old_values, bool *old_nulls, Datum *values, bool *nulls, bool identity_changed,
@@ -290,17 +354,22 @@ void keys_update(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *
 		bool		had,
 					has;
 
-		if (!index_touched(rel, key, old_values, old_nulls, values, nulls))
+		if (!atts_touched(rel, key->atts, old_values, old_nulls, values, nulls))
 			continue;
 		had = index_hash(rel, key, old_values, old_nulls, &old_hash);
 		has = index_hash(rel, key, values, nulls, &new_hash);
 		if (had && has && old_hash == new_hash)
-			continue;			/* the same value stays in the index: whoever inserts it elsewhere sees it there */
+		{
+			/* The same value stays in the index: whoever inserts it elsewhere sees it there. But a reader may have seen in the index alone how it is written. */
+			writeset_row_key(entry, old_hash, KEY_ROW_NO_KEY_UPDATE);
+			continue;
+		}
 		if (had)
 			writeset_row_key(entry, old_hash, KEY_ROW_UPDATE);
 		if (has)
 			writeset_row_key(entry, new_hash, KEY_ROW_UPDATE);
 	}
+	changed_value_keys(rel, entry, info, old_values, old_nulls, values, nulls);
 }
 
 void keys_lock(Relation rel, RelationEntry *entry, RelationInfo *info, Datum *values, bool *nulls, uint8 mode)

@@ -9,6 +9,7 @@
  * 3. A renamed table or schema has a new hash and is announced again in the body.
  */
 #include "writeset_internal.h"
+#include "placement.h"
 
 #include "access/genam.h"
 #include "access/hash.h"
@@ -133,6 +134,7 @@ RelationEntry *relation_entry(Oid relid)
 		if (schema == NULL || name == NULL)
 			elog(ERROR, "cache lookup failed for relation %u", relid);
 		entry->hash = writeset_relation_hash(schema, name);
+		entry->group = placement_group(relid);
 		entry->hash_known = before == entry->changes;
 		pfree(schema);
 		pfree(name);
@@ -172,7 +174,8 @@ static bool key_column_init(KeyColumn *column, Relation index, int i, Oid typid,
 {
 	Oid			base = getBaseType(typid);
 	Oid			opcintype = index->rd_opcintype[i];
-	Oid			equality = get_opfamily_member(index->rd_opfamily[i], opcintype, opcintype, BTEqualStrategyNumber);
+	Oid			equality = get_opfamily_member(index->rd_opfamily[i], opcintype, opcintype,
+											   index->rd_rel->relam == HASH_AM_OID ? HTEqualStrategyNumber : BTEqualStrategyNumber);
 	Oid			function;
 
 	column->collation = index->rd_indcollation[i];
@@ -209,6 +212,19 @@ static uint64 index_seed(uint64 relation_hash, const char *kind, const char *nam
 	return name == NULL ? seed : nd_checksum(name, strlen(name), seed);
 }
 
+/* What its first columns, its expressions and its predicate look at, offset by FirstLowInvalidHeapAttributeNumber. */
+static Bitmapset *index_atts(Relation index, int n_columns)
+{
+	Bitmapset  *atts = NULL;
+
+	for (int i = 0; i < n_columns; i++)
+		if (index->rd_index->indkey.values[i] != 0)
+			atts = bms_add_member(atts, index->rd_index->indkey.values[i] - FirstLowInvalidHeapAttributeNumber);
+	pull_varattnos((Node *) RelationGetIndexExpressions(index), 1, &atts);
+	pull_varattnos((Node *) RelationGetIndexPredicate(index), 1, &atts);
+	return atts;
+}
+
 /*
  * NULL: no hash expresses it. A value's key is named by the table and the index, whose name is equal everywhere (generated names travel with
  * DDL, and a rename is a barrier); a row's by the table alone.
@@ -223,7 +239,8 @@ static KeyIndex *key_index_create(Relation rel, Relation index, uint64 relation_
 	KeyIndex   *key;
 	List	   *expressions = RelationGetIndexExpressions(index);
 	ListCell   *next_expression = list_head(expressions);
-	List	   *predicate = RelationGetIndexPredicate(index);
+	Bitmapset  *atts;
+	MemoryContext before;
 
 	if (index->rd_rel->relam != BTREE_AM_OID)
 		return NULL;
@@ -231,7 +248,7 @@ static KeyIndex *key_index_create(Relation rel, Relation index, uint64 relation_
 	key->indexoid = RelationGetRelid(index);
 	key->seed = index_seed(relation_hash, identity ? "row" : "unique", identity ? NULL : RelationGetRelationName(index));
 	key->nulls_not_distinct = form->indnullsnotdistinct;
-	key->evaluated = expressions != NIL || predicate != NIL;
+	key->evaluated = expressions != NIL || RelationGetIndexPredicate(index) != NIL;
 	key->n_columns = form->indnkeyatts;
 	for (int i = 0; i < key->n_columns; i++)
 	{
@@ -249,20 +266,51 @@ static KeyIndex *key_index_create(Relation rel, Relation index, uint64 relation_
 		if (!key_column_init(&key->columns[i], index, i, typid, cx))
 			return NULL;
 	}
-	if (key->evaluated)
-	{
-		Bitmapset  *attnums = NULL;
-		MemoryContext before = MemoryContextSwitchTo(cx);
-
-		pull_varattnos((Node *) expressions, 1, &attnums);
-		pull_varattnos((Node *) predicate, 1, &attnums);
-		for (int i = 0; i < key->n_columns; i++)
-			if (key->columns[i].attnum != 0)
-				attnums = bms_add_member(attnums, key->columns[i].attnum - FirstLowInvalidHeapAttributeNumber);
-		key->evaluated_atts = attnums;
-		MemoryContextSwitchTo(before);
-	}
+	atts = index_atts(index, key->n_columns);
+	before = MemoryContextSwitchTo(cx);
+	key->atts = bms_copy(atts);
+	MemoryContextSwitchTo(before);
 	return key;
+}
+
+static int place_of(const RelationInfo *info, AttrNumber attnum)
+{
+	int			place = 0;
+
+	while (info->columns[place].attnum != attnum)
+		place++;
+	return place;
+}
+
+/* Whether a predicate holds is not looked at: a row outside is named in vain. Expressions end what is named: they need not give for an old row what they gave. */
+static void add_values(RelationInfo *info, Relation rel, Relation index, uint64 relation_hash)
+{
+	Form_pg_index form = index->rd_index;
+	int			n_max = form->indnkeyatts - (form->indisunique ? 1 : 0);
+	MemoryContext before = MemoryContextSwitchTo(info->cx);
+	ValueIndex *v = palloc0(sizeof(ValueIndex));
+
+	v->indexoid = RelationGetRelid(index);
+	v->seed = index_seed(relation_hash, "value", NULL);
+	v->columns = palloc0(sizeof(KeyColumn) * form->indnkeyatts);
+	v->places = palloc0(sizeof(int) * form->indnkeyatts);
+	while (v->n_columns < n_max)
+	{
+		int			i = v->n_columns;
+		AttrNumber	attnum = form->indkey.values[i];
+
+		if (attnum <= 0 || !key_column_init(&v->columns[i], index, i, TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid, info->cx))
+			break;
+		v->columns[i].attnum = attnum;
+		v->places[i] = place_of(info, attnum);
+		v->n_columns++;
+	}
+	if (v->n_columns > 0)
+	{
+		v->atts = index_atts(index, form->indnatts);	/* what it shows, too */
+		info->values[info->n_values++] = v;
+	}
+	MemoryContextSwitchTo(before);
 }
 
 static void add_indexes(RelationInfo *info, Relation rel, uint64 relation_hash)
@@ -272,12 +320,15 @@ static void add_indexes(RelationInfo *info, Relation rel, uint64 relation_hash)
 	ListCell   *cell;
 
 	info->uniques = MemoryContextAlloc(info->cx, sizeof(KeyIndex *) * Max(list_length(indexes), 1));
+	info->values = MemoryContextAlloc(info->cx, sizeof(ValueIndex *) * Max(list_length(indexes), 1));
 	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
 		if (RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
 			info->evaluates = true;
+		if (index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID)
+			add_values(info, rel, index, relation_hash);
 		if (index->rd_index->indisunique || index->rd_index->indisexclusion)
 		{
 			bool		is_identity = RelationGetRelid(index) == identity;
@@ -326,6 +377,11 @@ static RelationInfo *info_create(Relation rel, uint64 relation_hash, MemoryConte
 	}
 	add_indexes(info, rel, relation_hash);
 	return info;
+}
+
+NdGroupId writeset_group(Oid relid)
+{
+	return relation_entry(relid)->group;
 }
 
 RelationEntry *relation_entry_full(Relation rel)

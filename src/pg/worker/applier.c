@@ -11,8 +11,9 @@
  *    earlier ticket is handed over meanwhile.
  * 3. An error at the turnstile, in a batch of one: what can pass is tried again, for ever, with back-off; anything else is damage: the node is
  *    quarantined, nothing is skipped, the other nodes go on.
- * 4. Nothing is replayed twice: the ledger row stands in the same transaction.
- * 5. Nothing behind a ticket that a bulk applier works on is begun before it is over: it may lack locks that what comes behind takes.
+ * 4. Nothing is replayed twice: the ledger rows stand in the same transaction. All parts of a ticket do, too.
+ * 5. A ticket that has asked for it is replayed alone, and from its turn on.
+ * 6. Nothing behind a ticket that a bulk applier works on is begun before it is over: it may lack locks that what comes behind takes.
  */
 #include "bulk.h"
 #include "ledger.h"
@@ -48,6 +49,9 @@ static struct
 	uint64		first;
 	uint32		n;
 } batch;
+
+/* The part that was being replayed last, for what is said about an error. */
+static NodedbPart at_part;
 
 /* ---- reading entries ---- */
 
@@ -122,19 +126,23 @@ fetch_body(void *ctx, StringInfo buf)
 }
 
 static void
-apply_ticket(const NodedbTicket *t)
+apply_part(const NodedbPart *part)
 {
 	BodyReader	reader;
+	ApplyBody  *body;
 	NdBuf		payload;
 
+	at_part = *part;
 	memset(&reader, 0, sizeof(reader));
-	replay_read(t->position, t->group, t->index, t->term, &payload, &reader.header);
+	replay_read(part->position, part->group, part->entry, part->term, &payload, &reader.header);
 	PG_TRY();
 	{
-		reader.group = t->group;
+		reader.group = part->group;
 		reader.chunks = palloc(sizeof(uint64) * Max(1, reader.header.n_chunks));
 		entry_chunks(&reader.header, reader.chunks);
-		(void) apply_body(fetch_body, &reader);
+		body = apply_begin();
+		apply_feed(body, fetch_body, &reader);
+		(void) apply_end(body);
 	}
 	PG_FINALLY();
 	{
@@ -188,12 +196,25 @@ xact_callback(XactEvent event, void *arg)
 		forget_batch();
 }
 
+/* What asked to be replayed alone (apply_ask_alone()); 0: nothing. */
+static uint64 alone_ticket = 0;
+static uint64 at_ticket;		/* being replayed */
+
+/* How many of these n tickets can be replayed in one transaction. */
+static uint32
+until_alone(uint64 first, uint32 n)
+{
+	if (alone_ticket < first || alone_ticket >= first + n)
+		return n;
+	return alone_ticket == first ? 1 : (uint32) (alone_ticket - first);
+}
+
 static void
 apply_batch(uint64 first, uint32 n)
 {
-	uint64		last_index = 0;
-	NdGroupId	last_group = 0;
-
+	apply_alone = first == alone_ticket;
+	if (apply_alone && !wait_turn(first))
+		return;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, psprintf("applying tickets " UINT64_FORMAT " to " UINT64_FORMAT, first, first + n - 1));
@@ -201,18 +222,17 @@ apply_batch(uint64 first, uint32 n)
 	STOP_EVENT("apply-read");
 	for (uint32 i = 0; i < n; i++)
 	{
-		NodedbTicket *t = &nodedb_tickets[(first + i) % TICKETS];
+		const NodedbTicket *t = &nodedb_tickets[(first + i) % TICKETS];
 
-		if (i > 0)
-			CommandCounterIncrement();
-		apply_ticket(t);
-		/* One ledger row per run of entries of one group: only the highest counts. */
-		if (i > 0 && last_group != t->group)
-			ledger_insert(last_group, last_index);
-		last_group = t->group;
-		last_index = t->index;
+		at_ticket = first + i;
+		for (uint32 j = 0; j < t->n_parts; j++)
+		{
+			if (i > 0 || j > 0)
+				CommandCounterIncrement();
+			apply_part(ticket_part(t, j));
+		}
 	}
-	ledger_insert(last_group, last_index);
+	ledger_insert_tickets(first, n);
 	if (!wait_turn(first))
 	{
 		AbortCurrentTransaction();
@@ -231,6 +251,8 @@ apply_batch(uint64 first, uint32 n)
 static bool
 can_pass(int sqlerrcode)
 {
+	if (sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)	/* of a table's owner, to a function of an index: until somebody grants it here */
+		return true;
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
 		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53: disk full, out of memory, lock table full */
@@ -245,16 +267,16 @@ can_pass(int sqlerrcode)
 }
 
 static void
-quarantine(const ErrorData *edata, const NodedbTicket *t)
+quarantine(const ErrorData *edata)
 {
 	LWLockAcquire(nodedb_shared->status_lock, LW_EXCLUSIVE);
 	snprintf(nodedb_shared->state_text, sizeof(nodedb_shared->state_text), "entry " UINT64_FORMAT " of group %u could not be applied: %s",
-			 t->index, t->group, edata->message);
+			 at_part.entry, at_part.group, edata->message);
 	LWLockRelease(nodedb_shared->status_lock);
 	pg_atomic_write_u32(&nodedb_shared->member_state, MEMBER_QUARANTINED);
 	ConditionVariableBroadcast(&nodedb_shared->applied_cv);
 	ereport(LOG,
-			(errmsg("nodedb: entry " UINT64_FORMAT " of group %u could not be applied: this node is quarantined", t->index, t->group),
+			(errmsg("nodedb: entry " UINT64_FORMAT " of group %u could not be applied: this node is quarantined", at_part.entry, at_part.group),
 			 errdetail("%s%s%s", edata->message, edata->detail ? " " : "", edata->detail ? edata->detail : ""),
 			 errhint("Nothing is applied here any more; the other nodes go on. Compare this node's objects with another's, "
 					 "mend the cause and restart the server, or remove the node and let it join anew.")));
@@ -280,8 +302,12 @@ static struct
 static void
 recover(const ErrorData *edata, uint64 first, uint32 n)
 {
-	NodedbTicket *t = &nodedb_tickets[first % TICKETS];
-
+	if (apply_asked_alone)
+	{
+		apply_asked_alone = false;
+		alone_ticket = at_ticket;
+		return;
+	}
 	pg_atomic_fetch_add_u64(&nodedb_shared->apply_retries, 1);
 	if (pg_atomic_read_u64(&nodedb_shared->turn) != first)
 	{
@@ -293,10 +319,11 @@ recover(const ErrorData *edata, uint64 first, uint32 n)
 		return;
 	retry.tries++;
 	if (!can_pass(edata->sqlerrcode) && retry.tries >= UNCLEAR_TRIES)
-		quarantine(edata, t);
+		quarantine(edata);
 	else
 		ereport(retry.tries < 3 ? DEBUG1 : LOG,
-				(errmsg("nodedb: applying entry " UINT64_FORMAT " of group %u failed, will try again: %s", t->index, t->group, edata->message)));
+				(errmsg("nodedb: applying entry " UINT64_FORMAT " of group %u failed, will try again: %s", at_part.entry, at_part.group,
+						edata->message)));
 	backoff(retry.tries);
 }
 
@@ -373,10 +400,11 @@ at_exit(int code, Datum arg)
 	forget_batch();
 }
 
-/* First ticket of ours at or behind the turnstile; how many consecutive ones; 0 = none. */
+/* First ticket of ours at or behind the turnstile; how many consecutive ones, of at most max entries but for the first; 0 = none. */
 static uint32
 next_batch(uint64 *first, uint32 max)
 {
+	uint32		entries = 0;
 	uint64		end = pg_atomic_read_u64(&nodedb_shared->tickets_end);
 	uint64		t = pg_atomic_read_u64(&nodedb_shared->turn);
 	uint32		n = 0;
@@ -389,6 +417,9 @@ next_batch(uint64 *first, uint32 max)
 	{
 		if (nodedb_tickets[(t + n) % TICKETS].bulk != 0)
 			return Max(n, 1);	/* alone */
+		entries += nodedb_tickets[(t + n) % TICKETS].n_parts;
+		if (n > 0 && entries > max)
+			break;
 		n++;
 	}
 	return n;
@@ -410,6 +441,7 @@ nodedb_applier_main(Datum arg)
 		proc_exit(0);
 	before_shmem_exit(at_exit, (Datum) 0);
 	replay_init();
+	apply_can_ask_alone = true;
 	RegisterXactCallback(xact_callback, NULL);
 
 	if (!s->ledger_ready)
@@ -437,6 +469,7 @@ nodedb_applier_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
+		(void) pgstat_report_stat(false);	/* autovacuum lives on it */
 		n = pg_atomic_read_u32(&s->member_state) == MEMBER_QUARANTINED ? 0 : next_batch(&first, retry.single ? 1 : nodedb_apply_batch);
 		if (n == 0)
 		{
@@ -463,7 +496,7 @@ nodedb_applier_main(Datum arg)
 		if (nodedb_tickets[first % TICKETS].bulk != 0)
 			apply_by_bulk(first);
 		else
-			apply_or_recover(first, n, loop_context);
+			apply_or_recover(first, until_alone(first, n), loop_context);
 		if (TimestampDifferenceExceeds(pruned, GetCurrentTimestamp(), PRUNE_EVERY_MS * 4))
 		{
 			prune();

@@ -6,11 +6,19 @@
  * ticket it is, gives it the turn: it looks whether the TXN names these very pieces, writes the ledger row and commits. What it has done until then is
  * seen by nobody, and no transaction depends on it: whatever goes wrong, it rolls back, and the applier replays the entry as it does any other.
  *
- * Why the rows are the right ones. Let b be the base of the chunks, T the TXN's index. The origin sampled b when it held all locks of the transaction, and nothing
- * here begins before the watermark has reached b. So what an entry up to b did to rows, values and tables of this transaction is there. Behind b there
- * are no such entries if it commits: between b and the TXN's base one would have needed a lock that the origin held until it had proposed (DESIGN.md, 2), and
- * behind that base the certifier refuses. Changes of local transactions that are not committed are waited for, as the applier does. They
+ * A transaction over several groups has pieces in several logs, which do not wait for each other: they are replayed as they come, for between the parts there is no
+ * order (tableam/parts.h). MARKERs stand for the TXN, each names the pieces of its group.
+ *
+ * Why the rows are the right ones. Let b be the base of a group's chunks, T the index of its TXN or MARKER. The origin sampled b when it held all locks of the transaction, and
+ * no piece of the group is replayed before the group's watermark has reached b. So what an entry up to b did to rows, values and tables of this part is there. Behind b there
+ * are no such entries if it commits: between b and the part's base one would have needed a lock that the origin held until it had proposed (DESIGN.md, 2), and
+ * behind that base the certifier refuses; up to the OUTCOME it refuses them as well, for the MARKER owns its keys. Changes of local transactions that are not committed are waited for, as the applier does. They
  * roll back in the end, or commit with an entry behind b: then it is this transaction that does not commit.
+ *
+ * A schema change among it is replayed ahead as well. Its reservation stands below b (DESIGN.md, 9), and from there to its end no other schema change and no change of the tables that
+ * it reserved commits: so the catalogs here at b, and those tables, are what it will find at its turn. What it locks without a reservation (CASCADE) is as any lock, below. Sessions of this
+ * node wait for these tables from then on, as those of the origin do. Not where there are several data groups: all of its body is in one group's log (tableam/parts.h), so that the base of
+ * its pieces says nothing about tables of the others.
  *
  * Why nobody waits for it for ever. It holds locks before its turn. An entry that needs one of them conflicts with it, so it will not commit: the guard
  * tells it to give way like any local transaction that is in the applier's way. A lock that is no certification conflict costs no more than the
@@ -18,10 +26,10 @@
  * it for the applier and frees it. While it has the turn the applier holds no lock and waits for it alone.
  *
  * Invariants:
- * 1. It commits only in state TURN, with the ledger row, and moves the turnstile itself; the applier touches the ticket again only when the state says that it is
+ * 1. It commits only in state TURN, with the ledger rows, and moves the turnstile itself; the applier touches the ticket again only when the state says that it is
  *    over. A FAILED that was told is true: its transaction was rolled back before.
- * 2. It commits only what the TXN names: the same chunks in the same order, all of them.
- * 3. Schema changes, and rows whose arrival has effects before a commit (nodedb's own tables), are not replayed ahead.
+ * 2. It commits only what the TXN, or the MARKERs, name: the same chunks in the same order, all of them.
+ * 3. Rows whose arrival has effects before a commit (nodedb's own tables) are not replayed ahead, nor are schema changes where there are several data groups.
  * 4. A process that ends, however, leaves the slot as its transaction is: PostgreSQL restarts all of the server when one dies without a word.
  *
  * What if ... it is killed: as invariant 4. The applier ends while it has the turn: the next one finds the ticket, and waits for the same state. The node
@@ -116,95 +124,149 @@ nap(long ms)
 
 /* At the turnstile everything below is there, though the watermark may stand lower. */
 static void
-wait_base(void)
+wait_base(const BulkPiece *piece)
 {
-	while (look() != BULK_TURN && nodedb_watermark(mine->group) < mine->base)
+	while (look() != BULK_TURN && nodedb_watermark(piece->group) < piece->base)
 		nap(10);
 }
 
-typedef struct PieceReader
+/* What is replayed of a group. */
+typedef struct Part
 {
-	uint32		next;			/* piece */
-	bool		own_done;		/* what the TXN itself carries was given */
-} PieceReader;
+	NdGroupId	group;
+	ApplyBody  *body;
+} Part;
 
-static void
-append_piece(uint32 number, StringInfo buf)
+typedef struct Parts
 {
-	const BulkPiece *piece = &mine->pieces[number];
-	NdBuf		payload;
-	EntryHeader header;
+	uint32		n;
+	uint32		cap;
+	Part	   *parts;
+} Parts;
 
-	replay_read(piece->position, mine->group, piece->index, piece->term, &payload, &header);
-	appendBinaryStringInfo(buf, (const char *) header.body, header.body_len);
-	nd_buf_free(&payload);
+static Part *
+part_of(Parts *all, NdGroupId group)
+{
+	for (uint32 i = 0; i < all->n; i++)
+		if (all->parts[i].group == group)
+			return &all->parts[i];
+	if (all->n == all->cap)
+	{
+		all->cap = Max(8, all->cap * 2);
+		all->parts = all->parts == NULL ? palloc(all->cap * sizeof(Part)) : repalloc(all->parts, all->cap * sizeof(Part));
+	}
+	all->parts[all->n] = (Part) {.group = group, .body = apply_begin()};
+	return &all->parts[all->n++];
 }
+
+/* An entry's body, once. */
+typedef struct EntryReader
+{
+	NdGroupId	group;
+	uint64		index;
+	uint64		term;
+	StorePosition position;
+	bool		names;			/* the TXN or MARKER: it must name the pieces */
+	bool		done;
+} EntryReader;
 
 /* Invariant 2. */
 static bool
-names_the_pieces(const EntryHeader *header)
+names_the_pieces(NdGroupId group, const EntryHeader *header)
 {
 	uint32		n = pg_atomic_read_u32(&mine->n_pieces);
+	uint32		named = 0;
 	uint64	   *chunks;
+	bool		right = (header->kind == ENTRY_TXN || header->kind == ENTRY_MARKER) && txnid_compare(header->txn, mine->txn) == 0;
 
-	if (header->kind != ENTRY_TXN || txnid_compare(header->txn, mine->txn) != 0 || header->n_chunks != n)
-		return false;
-	chunks = palloc(sizeof(uint64) * Max(1, n));
+	chunks = palloc(sizeof(uint64) * Max(1, header->n_chunks));
 	entry_chunks(header, chunks);
-	for (uint32 i = 0; i < n; i++)
-		if (chunks[i] != mine->pieces[i].index)
-			return false;
+	for (uint32 i = 0; right && i < n; i++)
+		if (mine->pieces[i].group == group)
+			right = named < header->n_chunks && chunks[named++] == mine->pieces[i].index;
 	pfree(chunks);
-	return true;
+	return right && named == header->n_chunks;
 }
 
-static void
-append_own(StringInfo buf)
+static bool
+fetch_entry(void *ctx, StringInfo buf)
 {
-	const NodedbTicket *t = &nodedb_tickets[mine->ticket % TICKETS];
+	EntryReader *r = ctx;
 	NdBuf		payload;
 	EntryHeader header;
 	bool		right;
 
-	replay_read(t->position, t->group, t->index, t->term, &payload, &header);
-	right = names_the_pieces(&header);
+	if (r->done)
+		return false;
+	r->done = true;
+	replay_read(r->position, r->group, r->index, r->term, &payload, &header);
+	right = !r->names || names_the_pieces(r->group, &header);
 	if (right)
 		appendBinaryStringInfo(buf, (const char *) header.body, header.body_len);
 	nd_buf_free(&payload);
 	if (!right)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the transaction names other pieces")));
+	return true;
 }
 
-static bool
-fetch_piece(void *ctx, StringInfo buf)
+static void
+replay_piece(Parts *all, const BulkPiece *piece)
 {
-	PieceReader *r = ctx;
+	EntryReader reader = {.group = piece->group, .index = piece->index, .term = piece->term, .position = piece->position};
+	Part	   *part = part_of(all, piece->group);
 
-	/* But for a record that is cut in two, and rows that wait to be inserted together, all that was given is replayed. */
-	pg_atomic_write_u32(&mine->n_done, r->next);
-	nodedb_wake(&nodedb_shared->raft_latch);
+	wait_base(piece);
+	if (piece == mine->pieces)
+		STOP_EVENT("bulk-read");
+	/* At its turn it is the applier: who is in its way can be told of which table. */
+	apply_ahead = look() != BULK_TURN;
+	apply_feed(part->body, fetch_entry, &reader);
+}
+
+/* Until it is our turn, and all pieces are replayed. */
+static void
+replay_pieces(Parts *all)
+{
+	uint32		next = 0;
+
 	for (;;)
 	{
 		BulkState	state = look();
 
-		/* At its turn it is the applier: who is in its way can be told of which table. */
-		apply_ahead = state != BULK_TURN;
-		if (r->next < pg_atomic_read_u32(&mine->n_pieces))
+		/* But for a record that is cut in two, and rows that wait to be inserted together, all below is replayed. */
+		pg_atomic_write_u32(&mine->n_done, next);
+		nodedb_wake(&nodedb_shared->raft_latch);
+		if (next < pg_atomic_read_u32(&mine->n_pieces))
 		{
 			pg_read_barrier();
-			append_piece(r->next++, buf);
-			return true;
+			replay_piece(all, &mine->pieces[next++]);
+			continue;
 		}
 		if (state == BULK_TURN)
-			break;
+			return;
 		STOP_EVENT("bulk-waits");
 		nap(1000);
 	}
-	if (r->own_done)
-		return false;
-	r->own_done = true;
-	append_own(buf);
-	return true;
+}
+
+/* What the TXN itself carries, or the MARKERs. */
+static void
+replay_rest(Parts *all)
+{
+	const NodedbTicket *t = &nodedb_tickets[mine->ticket % TICKETS];
+
+	apply_ahead = false;
+	for (uint32 i = 0; i < t->n_parts; i++)
+	{
+		const NodedbPart *p = ticket_part(t, i);
+		EntryReader reader = {.group = p->group, .index = p->entry, .term = p->term, .position = p->position, .names = true};
+		Part	   *part = part_of(all, p->group);
+
+		apply_feed(part->body, fetch_entry, &reader);
+		(void) apply_end(part->body);
+	}
+	if (all->n != t->n_parts)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the transaction has no part in a group that has pieces of it")));
 }
 
 /* ---- one transaction ---- */
@@ -250,17 +312,16 @@ leave(void)
 static void
 replay(void)
 {
-	PieceReader reader = {0};
+	Parts		all = {0};
 	uint64		ticket;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, psprintf("replaying a large transaction of node %u", mine->txn.node));
-	wait_base();
-	STOP_EVENT("bulk-read");
-	(void) apply_body(fetch_piece, &reader);
+	replay_pieces(&all);
+	replay_rest(&all);
 	ticket = mine->ticket;
-	ledger_insert(mine->group, nodedb_tickets[ticket % TICKETS].index);
+	ledger_insert_tickets(ticket, 1);
 	STOP_EVENT("bulk-commit");
 	now.committing = true;
 	pg_atomic_write_u64(&nodedb_shared->applier_committing, ticket);
@@ -296,6 +357,7 @@ replay_or_give_up(MemoryContext context)
 	}
 	PG_END_TRY();
 	pgstat_report_activity(STATE_IDLE, NULL);
+	(void) pgstat_report_stat(true);
 	leave();
 }
 

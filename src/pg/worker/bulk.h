@@ -1,12 +1,12 @@
 /*
  * bulk.h: what raft worker, applier and bulk appliers share about large transactions of other nodes (bulk.c has the whole argument).
  *
- * A large transaction's body is in the log as CHUNKs, its pieces, before its TXN is proposed. A bulk applier replays them in a local transaction of its own as they
- * come, so that at the TXN's turn little is left to do.
+ * A large transaction's body is in the log as CHUNKs, its pieces, before its TXN is proposed; the pieces of one over several groups in several logs, before its REQUEST
+ * is. A bulk applier replays them in a local transaction of its own as they come, so that at the transaction's turn little is left to do.
  *
  * States of a bulk applier (every change that two could make is a compare-and-swap):
  *   FREE    -> OPEN      raft worker: the transaction has PIECES_MIN pieces
- *   OPEN    -> TURN      applier: the TXN is certified, its ticket stands at the turnstile
+ *   OPEN    -> TURN      applier: the transaction is certified, its ticket stands at the turnstile
  *   OPEN    -> DROPPED   raft worker: the transaction will not commit (verdict, CANCEL, fence), or cannot be replayed ahead after all
  *   OPEN, TURN -> FAILED bulk applier: it has rolled back by itself; the raft worker for one whose process is gone
  *   TURN    -> FREE      bulk applier: committed
@@ -18,7 +18,7 @@
 
 #include "../shmem.h"
 
-#define BULK_PIECES_MIN 8		/* less is replayed in its turn */
+#define BULK_PIECES_MIN 2		/* less is replayed in its turn: what everybody waits for then (test/bench/README.md) is about as long as a commit with its wait would take */
 #define BULK_PIECES_MAX 4096	/* more as well, from then on */
 
 typedef enum BulkState
@@ -32,6 +32,8 @@ typedef enum BulkState
 
 typedef struct BulkPiece
 {
+	NdGroupId	group;
+	uint64		base;			/* of all pieces of this group */
 	uint64		index;
 	uint64		term;
 	StorePosition position;
@@ -42,11 +44,9 @@ struct NodedbBulk
 	pg_atomic_uint32 state;		/* BulkState */
 
 	/* raft worker, before OPEN */
-	NdGroupId	group;
 	TxnId		txn;
-	uint64		base;			/* of its chunks */
 
-	/* raft worker: pieces below n_pieces are written before it moves, and then stay */
+	/* raft worker: pieces of each group in the order of its log; below n_pieces are written before it moves, and then stay */
 	pg_atomic_uint32 n_pieces;
 	BulkPiece	pieces[BULK_PIECES_MAX];
 

@@ -112,7 +112,7 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	if (proc == NULL || (lxid = proc->lxid) == InvalidLocalTransactionId)
 		return;
 
-	if (slot->pid == pid && state == SLOT_GRANTED && slot->kind == ENTRY_TXN)
+	if (slot->pid == pid && state == SLOT_GRANTED && (slot->kind == ENTRY_TXN || slot->kind == ENTRY_MARKER))
 	{
 		if (slot->ticket < pg_atomic_read_u64(&nodedb_shared->turn) + 1)
 			return;
@@ -123,7 +123,7 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 
 			slot->demoted_request = word >> 8;
 			pg_atomic_fetch_add_u64(&nodedb_shared->demoted, 1);
-			if (later)
+			if (later && slot->committing)	/* a fence changes nothing, but its backend may hold what it likes */
 				ereport(LOG,
 						(errmsg("nodedb: process %d, certified with ticket " UINT64_FORMAT ", blocks ticket " UINT64_FORMAT " and is demoted",
 								pid, slot->ticket, pg_atomic_read_u64(&nodedb_shared->turn)),

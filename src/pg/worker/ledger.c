@@ -45,6 +45,25 @@ ledger_insert(NdGroupId group, uint64 index)
 }
 
 void
+ledger_insert_tickets(uint64 first, uint32 n)
+{
+	uint32		n_groups = pg_atomic_read_u32(&nodedb_shared->n_groups);
+	uint64	   *last = palloc0(sizeof(uint64) * n_groups);
+
+	for (uint64 ticket = first; ticket < first + n; ticket++)
+	{
+		const NodedbTicket *t = &nodedb_tickets[ticket % TICKETS];
+
+		for (uint32 i = 0; i < t->n_parts; i++)
+			last[ticket_part(t, i)->group] = ticket_part(t, i)->index;
+	}
+	for (NdGroupId g = 1; g < n_groups; g++)
+		if (last[g] != 0)
+			ledger_insert(g, last[g]);
+	pfree(last);
+}
+
+void
 ledger_load(void)
 {
 	Relation	rel = open_ledger(AccessShareLock);

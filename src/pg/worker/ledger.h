@@ -9,6 +9,8 @@
 #include "../nodedb.h"
 
 extern void ledger_insert(NdGroupId group, uint64 index);	/* inside the transaction */
+/* A row for each group in which these tickets, which are open, have parts: at the highest index. */
+extern void ledger_insert_tickets(uint64 first, uint32 n);
 extern void ledger_load(void);		/* applier, in a transaction: sets the watermarks */
 extern uint64 ledger_prune(void);	/* applier, in a transaction: removes all but each group's highest row */
 

@@ -147,7 +147,32 @@ raft_worker_disconnect(void)
 	rw.transport_number++;
 }
 
+uint32
+raft_worker_groups(void)
+{
+	return rw.node == NULL ? 0 : node_data_groups(rw.node) + 1;
+}
+
+void
+raft_worker_count_groups(void)
+{
+	pg_atomic_write_u32(&nodedb_shared->n_groups, raft_worker_groups());
+}
+
 /* ---- start ---- */
+
+/* The same before the node runs. */
+static uint32
+groups_in_store(void)
+{
+	uint32		n = store_groups(rw.store, NULL, 0);
+	NdGroupId  *ids = palloc(sizeof(NdGroupId) * (n + 1));
+
+	store_groups(rw.store, ids, n);
+	n -= n > 0 && ids[n - 1] == ND_GROUP_SEQUENCER;
+	pfree(ids);
+	return n;
+}
 
 static BackgroundWorkerHandle *applier_handle = NULL;
 static BackgroundWorkerHandle *guard_handle = NULL;
@@ -219,10 +244,10 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	char		error[256] = "";
 	NdStatus	status;
 
-	if (store_groups(rw.store, NULL, 0) > nodedb_shared->max_groups)
+	if (groups_in_store() > nodedb_shared->max_groups)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("the log holds %u groups, but nodedb.max_groups is %u", store_groups(rw.store, NULL, 0), nodedb_shared->max_groups),
+				 errmsg("the log holds %u groups, but nodedb.max_groups is %u", groups_in_store(), nodedb_shared->max_groups),
 				 errhint("Raise nodedb.max_groups and restart the server.")));
 	status_state(MEMBER_STARTING, "reading the ledger");
 	nodedb_shared->self = rw.identity.node;
@@ -249,9 +274,14 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	config.sleep_after_ticks = 2 * config.election_ticks;
 	config.orphan_ticks = ORPHAN_MS / TICK_MS;
 	config.scrub_bytes_per_s = (uint64) nodedb_scrub_rate << 10;
+	config.sequencer = SEQ_LIMITS_DEFAULT;
+	config.sequencer.groups_max = ENTRY_GROUPS_MAX; /* a schema change is a transaction over all groups */
+	config.sequencer.request_bytes_max = REQUEST_BYTES_MAX;
+	config.groups_max = Min(nodedb_shared->max_groups - 1, ENTRY_GROUPS_MAX);
 	config.seed = rw.identity.host_id ^ rw.identity.incarnation;
 	memset(&callbacks, 0, sizeof(callbacks));
 	callbacks.deliver = requests_deliver;
+	callbacks.granted = requests_granted;
 	callbacks.proposal_failed = requests_failed;
 	callbacks.read_done = requests_read_done;
 	callbacks.changed = on_changed;
@@ -260,7 +290,7 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	if (status != ND_OK)
 		ereport(ERROR, (errcode(nodedb_sqlstate(status)), errmsg("could not start the node: %s", error[0] ? error : nd_status_text(status))));
 	/* The ledger ends with the last transaction. What the checkpoint holds behind it changed no table, and is not delivered again. */
-	for (uint32 i = 1; i < node_group_count(rw.node); i++)
+	for (uint32 i = 1; i < raft_worker_groups(); i++)
 	{
 		NodeGroupStatus gs;
 
@@ -270,7 +300,8 @@ raft_worker_start_node(const WireMember *seeds, uint32 n_seeds)
 	if (n_seeds > 0)
 		(void) node_set_seed_peers(rw.node, seeds, n_seeds);
 	node_set_transport(rw.node, rw.transport);
-	pg_atomic_write_u32(&nodedb_shared->n_groups, node_group_count(rw.node));
+	raft_worker_count_groups();
+	nodedb_shared->has_sequencer = node_sequencer(rw.node) != NULL;
 	status_state(MEMBER_RUNNING, "running");
 	status_publish();
 	elog(LOG, "nodedb: node %u of cluster %016llx started, incarnation %u", rw.identity.node,
@@ -430,7 +461,7 @@ follow_shown(void)
 {
 	bool		awaited = false;
 
-	for (NdGroupId g = 1; g < node_group_count(rw.node) && g < nodedb_shared->max_groups; g++)
+	for (NdGroupId g = 1; g < raft_worker_groups(); g++)
 	{
 		NodedbGroup *group = &nodedb_groups[g];
 		uint64		wanted = pg_atomic_read_u64(&group->shown_wanted);
@@ -463,6 +494,7 @@ loop(void)
 	uint64		next_status = 0;
 	uint64		next_durable = 0;
 	uint64		tell_commit = 0;
+	uint64		linger_end = 0;
 	bool		awaited = false;
 	MemoryContext message_context = AllocSetContextCreate(TopMemoryContext, "nodedb raft worker", ALLOCSET_DEFAULT_SIZES);
 
@@ -479,6 +511,8 @@ loop(void)
 			timeout = Min(timeout, 1);
 		if (tell_commit != 0)
 			timeout = Min(timeout, tell_commit > now ? (long) (tell_commit - now) : 0);
+		if (linger_end != 0)
+			timeout = Min(timeout, linger_end > now ? (long) (linger_end - now) : 0);
 		if (set_transport != rw.transport_number)
 		{
 			FreeWaitEventSet(set);
@@ -507,7 +541,10 @@ loop(void)
 			/* After a stall the missed ticks are not made up for: peers' words that came meanwhile stand in the queue just polled. */
 			next_tick = now + TICK_MS;
 			if (rw.node)
+			{
 				node_tick(rw.node);
+				requests_tick();
+			}
 			command_tick();
 		}
 		command_run();
@@ -516,9 +553,14 @@ loop(void)
 		rw.ring_full = false;
 		if (tell_commit != 0 && now >= tell_commit)
 			node_tell_commit(rw.node);
+		node_set_linger(rw.node, vfs_posix_job_us(rw.vfs) >= LINGER_FROM_US && (linger_end == 0 || now < linger_end));
 		awaited = follow_shown();
 		for (int i = 0; i < 16 && node_work(rw.node); i++)
 			;
+		if (!node_lingers(rw.node))
+			linger_end = 0;
+		else if (linger_end == 0)
+			linger_end = now + LINGER_MS;
 		if (!node_commit_untold(rw.node))
 			tell_commit = 0;
 		else if (tell_commit == 0 || now >= tell_commit)
@@ -529,7 +571,7 @@ loop(void)
 			node_set_scrub_rate(rw.node, (uint64) nodedb_scrub_rate << 10);
 			mind_helpers();
 			bulk_mind();
-			for (NdGroupId g = 1; g < node_group_count(rw.node); g++)
+			for (NdGroupId g = 1; g < raft_worker_groups(); g++)
 				node_applied_durable(rw.node, g, pg_atomic_read_u64(&nodedb_groups[g].durable), (uint64) nodedb_log_keep << 20);
 		}
 		if (rw.changed || now >= next_status)

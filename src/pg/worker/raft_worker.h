@@ -10,6 +10,8 @@
 
 #define TICK_MS 20
 #define COMMIT_LAG_MS 2			/* how long a follower that waits for nothing may not know of a commit when no other message goes there */
+#define LINGER_MS 1				/* how long a flush waits for entries that are expected (node_set_linger()) */
+#define LINGER_FROM_US 800		/* ... on a disk that is not faster than this */
 /* Some 60 MB of memory per group and 10 MB per checkpoint: transactions may lag by 100,000 others before they abort for that. */
 #define CERTIFIER_KEYS_MAX 500000
 #define CERTIFIER_IDS_MAX 250000
@@ -45,13 +47,19 @@ extern void raft_worker_log(void *ctx, int level, const char *text);
 extern Transport *raft_worker_connect(NdNodeId self, uint64 cluster_id, uint32 incarnation, const char *listen);
 extern void raft_worker_disconnect(void);	/* NULL is fine */
 
+/* Metadata and data groups: ids below it; 0: no node. */
+extern uint32 raft_worker_groups(void);
+extern void raft_worker_count_groups(void);	/* for everybody to see */
+
 /* raft_worker_requests.c: backends' requests and their answers, tickets, reads, look-ups */
 extern void requests_init(void);
 extern void requests_take(void);
 extern void requests_reads(void);
 extern void requests_catch_up(void);	/* until NodedbShared.caught_up: ask for a read index of our own, and look whether it is shown */
 extern void requests_finds(void);
+extern void requests_tick(void);
 extern NdStatus requests_deliver(void *ctx, const NodeDelivery *d);
+extern void requests_granted(void *ctx, NdGroupId group, uint64_t index, TxnId txn);
 extern void requests_failed(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason);
 extern void requests_read_done(void *ctx, NdGroupId group, uint64_t token, NdStatus status, uint64_t index);
 

@@ -1,11 +1,13 @@
 /*
  * raft_worker_bulk.c: gathers the chunks of other nodes' transactions, gives those of large ones to bulk appliers, and says when one has ended.
  *
- * Owns the list of transactions with chunks whose TXN is to come, and starts the bulk appliers' processes, one per place, at its first use.
+ * Owns the list of transactions with chunks whose ticket is to come, and starts the bulk appliers' processes, one per place, at its first use.
  *
  * Invariants:
- * 1. Chunks are taken in log order, from the first on, without a gap; of copies the first, which is the one that the origin names (bulk.c compares).
- * 2. What the certifier no longer keeps chunks of leaves the list with the entry that ended it: with a ticket, or dropped.
+ * 1. Chunks of a group are taken in log order, from the first on, without a gap; of copies the first, which is the one that the origin names (bulk.c compares).
+ * 2. A transaction leaves the list with its ticket, or is dropped with the first entry behind which the certifier of one of its groups keeps no chunks of it: a TXN, MARKER or OUTCOME
+ *    that does not commit, a CANCEL, a fence. (A certifier keeps them up to the OUTCOME. One that commits ends them when it is judged, and is delivered when all groups
+ *    have got to theirs; until then nothing is delivered in a group that has.)
  * 3. A process is started only where none is left.
  */
 #include "raft_worker.h"
@@ -14,6 +16,7 @@
 #include <signal.h>
 
 #include "postmaster/bgworker.h"
+#include "utils/memutils.h"
 
 #define GATHERED_MAX 64			/* transactions; more are replayed in their turn */
 
@@ -21,9 +24,8 @@ typedef struct Gathered
 {
 	bool		used;
 	bool		ignored;		/* replayed in its turn, whatever comes */
-	NdGroupId	group;
 	TxnId		txn;
-	uint64		base;
+	uint32	   *n_of;			/* pieces by group, max_groups of them; stays for the next one in this place */
 	uint32		n;				/* pieces */
 	NodedbBulk *bulk;			/* NULL: none yet */
 	BulkPiece	first[BULK_PIECES_MIN];
@@ -34,10 +36,10 @@ static uint32 n_gathered = 0;
 static BackgroundWorkerHandle *handles[BULK_APPLIERS_MAX];
 
 static Gathered *
-find(NdGroupId group, TxnId txn)
+find(TxnId txn)
 {
 	for (int i = 0; n_gathered > 0 && i < GATHERED_MAX; i++)
-		if (gathered[i].used && gathered[i].group == group && txnid_compare(gathered[i].txn, txn) == 0)
+		if (gathered[i].used && txnid_compare(gathered[i].txn, txn) == 0)
 			return &gathered[i];
 	return NULL;
 }
@@ -53,11 +55,10 @@ begin(const NodeDelivery *d)
 
 		if (g->used)
 			continue;
-		memset(g, 0, sizeof(*g));
-		g->used = true;
-		g->group = d->group;
-		g->txn = d->header.txn;
-		g->base = d->header.base;
+		if (g->n_of == NULL)
+			g->n_of = MemoryContextAlloc(TopMemoryContext, nodedb_shared->max_groups * sizeof(uint32));
+		memset(g->n_of, 0, nodedb_shared->max_groups * sizeof(uint32));
+		*g = (Gathered) {.used = true, .txn = d->header.txn, .n_of = g->n_of};
 		n_gathered++;
 		return g;
 	}
@@ -92,9 +93,7 @@ open_bulk(Gathered *g)
 			continue;
 		if (!has_process(i) && !raft_worker_start_helper("bulk applier", "nodedb_bulk_main", true, i, &handles[i]))
 			return;
-		b->group = g->group;
 		b->txn = g->txn;
-		b->base = g->base;
 		b->ticket = 0;
 		memcpy(b->pieces, g->first, sizeof(g->first));
 		pg_atomic_write_u32(&b->n_pieces, g->n);
@@ -108,14 +107,14 @@ open_bulk(Gathered *g)
 	}
 }
 
-/* No ticket will come for it. */
+/* Whoever works on it shall stop: no ticket will name him. */
 static void
-drop(Gathered *g)
+let_go(Gathered *g)
 {
 	NodedbBulk *b = g->bulk;
 	uint32		state = BULK_OPEN;
 
-	forget(g);
+	g->bulk = NULL;
 	if (b == NULL)
 		return;
 	if (pg_atomic_compare_exchange_u32(&b->state, &state, BULK_DROPPED))
@@ -132,20 +131,32 @@ drop(Gathered *g)
 }
 
 static void
+drop(Gathered *g)
+{
+	let_go(g);
+	forget(g);
+}
+
+static void
 take_piece(const NodeDelivery *d)
 {
-	Gathered   *g = find(d->group, d->header.txn);
-	BulkPiece	piece = {.index = d->index, .term = d->term, .position = d->position};
+	Gathered   *g = find(d->header.txn);
+	BulkPiece	piece = {.group = d->group, .base = d->header.base, .index = d->index, .term = d->term, .position = d->position};
+	uint32		number = d->header.flags;
 
 	if (g == NULL)
 		g = begin(d);
-	if (g == NULL || g->ignored || d->header.flags < g->n)
+	if (g == NULL || number < g->n_of[d->group])
 		return;
-	if (d->header.flags > g->n || g->n == BULK_PIECES_MAX)
+	if (number > g->n_of[d->group] || g->n == BULK_PIECES_MAX)
 	{
-		drop(g);
-		return;
+		g->ignored = true;
+		let_go(g);
 	}
+	if (number == g->n_of[d->group])
+		g->n_of[d->group]++;
+	if (g->ignored)
+		return;
 	if (g->bulk == NULL)
 	{
 		g->first[g->n++] = piece;
@@ -165,14 +176,14 @@ bulk_delivered(const NodeDelivery *d)
 	if (d->header.kind == ENTRY_CHUNK && d->header.txn.node != nodedb_shared->self)
 		take_piece(d);
 	for (int i = 0; n_gathered > 0 && i < GATHERED_MAX; i++)
-		if (gathered[i].used && gathered[i].group == d->group && !node_chunks_open(rw.node, d->group, gathered[i].txn))
+		if (gathered[i].used && gathered[i].n_of[d->group] > 0 && !node_chunks_open(rw.node, d->group, gathered[i].txn))
 			drop(&gathered[i]);
 }
 
 uint32
 bulk_of(const NodeDelivery *d)
 {
-	Gathered   *g = find(d->group, d->header.txn);
+	Gathered   *g = find(d->header.txn);
 	NodedbBulk *b;
 
 	if (g == NULL)
@@ -190,13 +201,15 @@ bulk_prepared(NdGroupId group)
 	for (int i = 0; n_gathered > 0 && i < GATHERED_MAX; i++)
 	{
 		const Gathered *g = &gathered[i];
-		uint32		done;
+		uint32		next;
 
-		if (!g->used || g->group != group || g->bulk == NULL || pg_atomic_read_u32(&g->bulk->state) != BULK_OPEN)
+		if (!g->used || g->n_of[group] == 0 || g->bulk == NULL || pg_atomic_read_u32(&g->bulk->state) != BULK_OPEN)
 			continue;
-		done = pg_atomic_read_u32(&g->bulk->n_done);
-		if (done < g->n)
-			until = Min(until, g->bulk->pieces[done].index);
+		next = pg_atomic_read_u32(&g->bulk->n_done);
+		while (next < g->n && g->bulk->pieces[next].group != group)
+			next++;
+		if (next < g->n)
+			until = Min(until, g->bulk->pieces[next].index);
 	}
 	return until;
 }

@@ -9,7 +9,7 @@
 
 /* An entry was delivered, and is not one of those whose effects the tables hold since before the start: take a piece, drop what has ended without a ticket. */
 extern void bulk_delivered(const NodeDelivery *d);
-/* This entry, a TXN of another node, commits: the bulk applier that works on it, + 1; 0: none does. It is the applier's from now on. */
+/* This entry commits: the bulk applier that works on it, + 1; 0: none does. It is the applier's from now on. */
 extern uint32 bulk_of(const NodeDelivery *d);
 /* For node_prepared(). */
 extern uint64 bulk_prepared(NdGroupId group);

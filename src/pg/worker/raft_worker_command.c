@@ -1,5 +1,5 @@
 /*
- * raft_worker_command.c: founding a cluster, joining one, answering those who join, membership changes: commands that a backend leaves in shared memory.
+ * raft_worker_command.c: founding a cluster, joining one, answering those who join, membership changes, more data groups: commands that a backend leaves in shared memory.
  *
  * Founding and joining write, in this order: an identity file that says incarnation 0, the log with its groups, and when these are durable the identity
  * file again, with incarnation 1. A crash before the groups are durable leaves incarnation 0 and no groups, which the next start removes; from incarnation
@@ -40,6 +40,8 @@ static struct
 	bool		accepted;
 	bool		refused;		/* join.text says why */
 	WireJoinAnswer join;
+	NodeGrowth	growth;			/* GROW */
+	char		detail[256];	/* of the answer to come */
 } cmd;
 
 static void
@@ -54,6 +56,8 @@ answer(NdStatus status, int sqlerrcode, const char *hint, const char *fmt,...)
 
 	c->status = status;
 	c->sqlerrcode = sqlerrcode;
+	strlcpy(c->detail, cmd.detail, sizeof(c->detail));
+	cmd.detail[0] = '\0';
 	strlcpy(c->hint, hint ? hint : "", sizeof(c->hint));
 	va_start(args, fmt);
 	vsnprintf(c->text, sizeof(c->text), fmt, args);
@@ -180,6 +184,9 @@ run_init(NodedbCommand *c)
 		open_new_store();
 		set_self(&self, c->name, 1);
 		status = node_bootstrap(rw.store, &self, c->data_groups);
+		/* With one data group as well: it costs nothing while it sleeps, and groups can be added later. */
+		if (status == ND_OK)
+			status = node_bootstrap_sequencer(rw.store, &self);
 		if (status != ND_OK)
 			ereport(ERROR, (errcode(nodedb_sqlstate(status)), errmsg("could not found the cluster: %s", nd_status_text(status))));
 		raft_worker_start_node(NULL, 0);
@@ -250,6 +257,8 @@ become_member(void)
 	rw.limits.ids_max = cmd.join.certifier_ids_max;
 	open_new_store();
 	status = node_bootstrap_joining(rw.store, cmd.join.n_data_groups);
+	if (status == ND_OK && cmd.join.has_sequencer)
+		status = node_bootstrap_sequencer(rw.store, NULL);
 	if (status != ND_OK)
 		ereport(ERROR, (errcode(nodedb_sqlstate(status)), errmsg("could not join the cluster: %s", nd_status_text(status))));
 	raft_worker_start_node(cmd.join.members, cmd.join.n_members);
@@ -425,10 +434,85 @@ run_member_command(NodedbCommand *c)
 	if (status == ND_OK)
 		finish(ND_OK, "done");
 	else if (status == ND_NOTLEADER || status == ND_NOLEADER)
-		finish(status, "this node does not lead group %u; call the function on its leader (see nodedb.groups)",
-			   c->kind == COMMAND_REMOVE ? ND_GROUP_META : c->group);
+		finish(status, "this node does not lead group %d; call the function on its leader (see nodedb.groups)",
+			   c->kind == COMMAND_REMOVE ? ND_GROUP_META : (int) c->group);
 	else
 		finish(status, "refused: %s", nd_status_text(status));
+}
+
+/* ---- more data groups ---- */
+
+static void
+refuse_growth(NdStatus status)
+{
+	const NodeGrowth *g = &cmd.growth;
+
+	switch (status)
+	{
+		case ND_TOOBIG:
+			snprintf(cmd.detail, sizeof(cmd.detail), "Node %u has room for %u of them.", g->node, g->room);
+			answer(status, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+				   psprintf("Set nodedb.max_groups to %u or more on every node, restart the servers one after another, and try again.", g->n_data_groups + 1),
+				   "there is no room for %u data groups", g->n_data_groups);
+			break;
+		default:
+			finish(status, "could not add data groups: %s", nd_status_text(status));
+			break;
+	}
+}
+
+static void
+growth_timed_out(const NodedbCommand *c)
+{
+	const NodeGrowth *g = &cmd.growth;
+
+	if (g->sent)
+	{
+		snprintf(cmd.detail, sizeof(cmd.detail), "There shall be %u of them. The request was sent, and may still be carried out.", g->n_data_groups);
+		answer(ND_NOLEADER, ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN, "See nodedb.groups before you try again.",
+			   "could not confirm within %d ms that the data groups are added", c->timeout_ms);
+	}
+	else if (g->node != 0)
+	{
+		snprintf(cmd.detail, sizeof(cmd.detail), "Node %u has not said how many it has room for: it is away, or runs a version that cannot add any. Nothing was changed.", g->node);
+		answer(ND_NOLEADER, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, psprintf("Start node %u, or remove it with nodedb.remove_node(%u), and try again.", g->node, g->node),
+			   "data groups can be added when all nodes have room for them");
+	}
+	else
+	{
+		strlcpy(cmd.detail, "No majority of the cluster's nodes has answered. Nothing was changed.", sizeof(cmd.detail));
+		answer(ND_NOLEADER, 0, "Try again when the cluster has a majority: see nodedb.nodes.", "could not add data groups within %d ms", c->timeout_ms);
+	}
+}
+
+/* The caller has the schema changes of the cluster for itself, and with them all other such calls; a command whose caller has gone ends by itself. */
+static void
+run_grow(NodedbCommand *c)
+{
+	NdStatus	status;
+
+	if (!cmd.active)
+	{
+		if (rw.node == NULL)
+		{
+			finish(ND_INVALID, "this server is not a node of a cluster");
+			return;
+		}
+		memset(&cmd, 0, sizeof(cmd));
+		cmd.active = true;
+		cmd.ticks_left = c->timeout_ms / TICK_MS;
+		cmd.growth.n_data_groups = c->data_groups;
+	}
+	status = node_add_groups(rw.node, &cmd.growth);
+	if (status == ND_OK || (cmd.ticks_left <= 0 && node_data_groups(rw.node) >= c->data_groups))
+	{
+		raft_worker_count_groups();
+		finish(ND_OK, "done");
+	}
+	else if (status != ND_BUSY)
+		refuse_growth(status);
+	else if (cmd.ticks_left <= 0)
+		growth_timed_out(c);
 }
 
 void
@@ -452,6 +536,9 @@ command_run(void)
 			case COMMAND_REMOVE:
 			case COMMAND_TRANSFER:
 				run_member_command(c);
+				break;
+			case COMMAND_GROW:
+				run_grow(c);
 				break;
 			case COMMAND_NONE:
 				break;

@@ -26,6 +26,9 @@ static uint32 n_suspects = 0;
 static bool
 is_over(TxnId owner)
 {
+	/* It owns by a MARKER, or may soon: nobody but the sequencer ends it. */
+	if (node_sequencer(rw.node) != NULL && sequencer_find(node_sequencer(rw.node), owner) != NULL)
+		return false;
 	for (uint32 i = 0; i < nodedb_shared->n_slots; i++)
 		if (nodedb_slots[i].counter == owner.counter)
 			return false;

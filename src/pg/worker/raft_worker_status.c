@@ -3,6 +3,8 @@
  */
 #include "raft_worker.h"
 
+#include "../placement.h"
+
 void
 status_state(MemberState state, const char *fmt,...)
 {
@@ -15,6 +17,28 @@ status_state(MemberState state, const char *fmt,...)
 	LWLockRelease(nodedb_shared->status_lock);
 	pg_atomic_write_u32(&nodedb_shared->member_state, state);
 	ConditionVariableBroadcast(&nodedb_shared->applied_cv);
+}
+
+static void
+publish_reservations(void)
+{
+	NodedbShared *s = nodedb_shared;
+
+	s->n_reservations = 0;
+	for (NdGroupId g = 1; g < raft_worker_groups(); g++)
+	{
+		CertifierReservation r;
+
+		for (uint64 i = 0; s->n_reservations < SHOWN_RESERVATIONS && node_reservation(rw.node, g, i, &r); i++)
+		{
+			NodedbReservation *to = &s->reservations[s->n_reservations++];
+
+			*to = (NodedbReservation) {.group = g, .txn = r.txn, .index = r.index, .since = r.since, .last = nodedb_watermark(g), .marker = r.marker, .n_keys = r.n_keys};
+			for (uint64 k = 0; k < r.n_keys && to->n_relations < SHOWN_RELATIONS; k++)
+				if (r.keys[k].mode >= KEY_REL_ACCESS_SHARE)
+					to->relations[to->n_relations++] = r.keys[k].hash;
+		}
+	}
 }
 
 void
@@ -36,16 +60,28 @@ status_publish(void)
 		s->members[i] = members[i];
 		s->member_connected[i] = members[i].node == s->self ||
 			(rw.transport != NULL && rw.transport->ops->connected(rw.transport, members[i].node));
+		s->member_shown[i] = node_shown_by(rw.node, PLACEMENT_DEFAULT, members[i].node);
 	}
-	for (uint32 i = 0; i < node_group_count(rw.node) && i < s->max_groups; i++)
+	for (uint32 i = 0; i < node_group_count(rw.node); i++)
 	{
 		NodeGroupStatus gs;
 
-		if (node_group_status(rw.node, i, &gs) == ND_OK && gs.group < s->max_groups)
+		if (node_group_status(rw.node, i, &gs) != ND_OK)
+			continue;
+		if (gs.group == ND_GROUP_SEQUENCER)
+			s->sequencer = gs;
+		else
 			nodedb_groups[gs.group].status = gs;
 	}
+	publish_reservations();
 	LWLockRelease(s->status_lock);
-	pg_atomic_write_u32(&s->n_groups, Min(node_group_count(rw.node), s->max_groups));
+	raft_worker_count_groups();
+	if (node_sequencer(rw.node) != NULL)
+	{
+		pg_atomic_write_u64(&s->sequencer_ordered, sequencer_position(node_sequencer(rw.node)));
+		pg_atomic_write_u64(&s->sequencer_decided, sequencer_decision(node_sequencer(rw.node)));
+		pg_atomic_write_u64(&s->sequencer_unfinished, sequencer_unfinished(node_sequencer(rw.node)));
+	}
 	store_status(rw.store, &log);
 	pg_atomic_write_u64(&s->scrub_rounds, log.scrub_rounds);
 	pg_atomic_write_u64(&s->scrub_bytes, log.scrub_bytes);

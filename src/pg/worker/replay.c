@@ -8,8 +8,8 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
-static Vfs *vfs = NULL;
 static char log_dir[MAXPGPATH];
+static StoreReader reader = {.dir = log_dir};	/* process life */
 
 static void
 pin_settings(void)
@@ -43,7 +43,7 @@ replay_init(void)
 		strlcpy(log_dir, nodedb_directory, sizeof(log_dir));
 	else
 		snprintf(log_dir, sizeof(log_dir), "%s/nodedb", DataDir);
-	if (vfs_posix_create(&vfs) != ND_OK)
+	if (vfs_posix_create(&reader.vfs) != ND_OK)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 }
 
@@ -61,7 +61,7 @@ replay_read(StorePosition at, NdGroupId group, uint64 index, uint64 term, NdBuf 
 	NdStatus	status;
 
 	nd_buf_init(payload);
-	status = store_read_position(vfs, log_dir, at, group, index, term, payload);
+	status = store_reader_read(&reader, at, group, index, term, payload);
 	if (status == ND_OK)
 		status = entry_decode(payload->data, payload->len, header);
 	if (status != ND_OK)
