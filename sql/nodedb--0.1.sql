@@ -33,7 +33,7 @@ COMMENT ON FUNCTION remove_node(int) IS 'Remove a node from every group. Its id 
 
 CREATE FUNCTION transfer_leadership(group_id int, node_id int) RETURNS void
 	AS 'MODULE_PATHNAME', 'nodedb_transfer_leadership' LANGUAGE C STRICT VOLATILE;
-COMMENT ON FUNCTION transfer_leadership(int, int) IS 'Hand the leadership of a group to another voter. Call it on the group''s leader.';
+COMMENT ON FUNCTION transfer_leadership(int, int) IS 'Hand the leadership of a group to another voter, and wait until it leads. Call it on the group''s leader.';
 
 CREATE FUNCTION add_data_groups(n int) RETURNS int
 	AS 'MODULE_PATHNAME', 'nodedb_add_data_groups' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;

@@ -106,7 +106,7 @@ typedef struct NodeCallbacks
 	 * a snapshot, of all that own something by then: ids may come that the host does not wait for. May be NULL.
 	 */
 	void		(*granted)(void *ctx, NdGroupId group, uint64_t index, TxnId txn);
-	/* A pending proposal ended without its entry being delivered. reason: ND_NOLEADER, ND_TOOBIG, ND_BUSY, ND_FULL ... */
+	/* A pending proposal ended without its entry being delivered. reason: ND_NOLEADER, ND_NOQUORUM, ND_TOOBIG, ND_BUSY, ND_FULL ... */
 	void		(*proposal_failed)(void *ctx, NdGroupId group, TxnId txn, EntryKind kind, NodeOutcome outcome, NdStatus reason);
 	/* Answer of node_read(): status ND_OK with the read index, else ND_NOLEADER at the deadline. */
 	void		(*read_done)(void *ctx, NdGroupId group, uint64_t token, NdStatus status, uint64_t index);
@@ -252,6 +252,11 @@ NdStatus	node_propose(Node *n, NdGroupId group, NdBlob *entry, uint32_t deadline
  * outcome may be delivered after it. ND_NOTFOUND: this cluster has no sequencer.
  */
 NdStatus	node_propose_several(Node *n, NdBlob *request, uint32_t deadline_ticks);
+/*
+ * Will the proposal that waits for its answer, a TXN or (of ND_GROUP_SEQUENCER) a MARKER, abort wherever it comes, for what this node's certifiers know? *verdict: why; *by: the group whose
+ * log says so (certifier_is_lost()).
+ */
+bool		node_is_lost(Node *n, NdGroupId group, TxnId txn, EntryKind kind, Verdict *verdict, NdGroupId *by);
 /* The backend gave up waiting; no more callbacks for it, no more re-proposals. */
 void		node_forget(Node *n, NdGroupId group, TxnId txn, EntryKind kind);
 NdStatus	node_read(Node *n, NdGroupId group, uint64_t token, uint32_t deadline_ticks);

@@ -267,6 +267,35 @@ NdStatus node__propose_cancel(NodeGroup *g, TxnId txn, uint64_t base, uint32_t d
 	return status;
 }
 
+static bool is_lost(const Node *n, NdGroupId group, const uint8_t *entry, uint32_t len, Verdict *verdict)
+{
+	const NodeGroup *g = node__group(n, group);
+	EntryHeader h;
+
+	return g != NULL && g->certifier != NULL && entry_decode(entry, len, &h) == ND_OK && certifier_is_lost(g->certifier, &h, verdict);
+}
+
+bool node_is_lost(Node *n, NdGroupId group, TxnId txn, EntryKind kind, Verdict *verdict, NdGroupId *by)
+{
+	const Pending *p = *find(n, group, txn, kind, 0);
+	SeqEntry	e;
+	SeqWalk		walk = {0};
+	SeqPart		part;
+
+	*by = group;
+	if (p == NULL || group != ND_GROUP_SEQUENCER)
+		return p != NULL && is_lost(n, group, p->entry->data, p->entry->len, verdict);
+	if (seq_decode(p->entry->data, p->entry->len, &e) != ND_OK)
+		return false;
+	while (seq_part(&e, &walk, &part))
+		if (is_lost(n, part.group, part.entry, part.len, verdict))
+		{
+			*by = part.group;
+			return true;
+		}
+	return false;
+}
+
 static void forget_in(PendingList *list, TxnId txn, EntryKind kind)
 {
 	for (Pending *p = list->first, *next; p != NULL; p = next)
@@ -332,8 +361,9 @@ void node__requeue(NodeGroup *g)
 void node__proposal_ticks(NodeGroup *g)
 {
 	Node	   *n = g->node;
-	Pending    *late = NULL;
+	Pending    *late[2] = {NULL, NULL};
 	PendingList *lists[2] = {&g->queued, &g->under_way};
+	NdStatus	without_room = g->leads && store_full(n->store) ? ND_FULL : ND_OK;
 
 	for (int l = 0; l < 2; l++)
 		for (Pending *p = lists[l]->first, *next; p != NULL; p = next)
@@ -342,8 +372,8 @@ void node__proposal_ticks(NodeGroup *g)
 			if (p->deadline_tick <= n->tick)
 			{
 				detach(p);
-				p->next = late;
-				late = p;
+				p->next = late[l];
+				late[l] = p;
 			}
 			else if (p->state == PENDING_SENT && p->retry_tick <= n->tick)
 			{
@@ -351,7 +381,8 @@ void node__proposal_ticks(NodeGroup *g)
 				p->retry_tick = 0;
 			}
 		}
-	fail_chain(late, g->leader == 0 ? ND_NOLEADER : g->leads && store_full(n->store) ? ND_FULL : ND_BUSY);
+	fail_chain(late[0], g->leader == 0 ? ND_NOLEADER : without_room != ND_OK ? without_room : ND_BUSY);
+	fail_chain(late[1], g->leader == 0 ? ND_NOLEADER : without_room != ND_OK ? without_room : ND_NOQUORUM);
 }
 
 void node__fail_proposals(NodeGroup *g, NdStatus reason)

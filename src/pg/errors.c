@@ -28,6 +28,7 @@ nodedb_sqlstate(NdStatus status)
 			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 		case ND_NOTLEADER:
 		case ND_NOLEADER:
+		case ND_NOQUORUM:
 			return ERRCODE_CANNOT_CONNECT_NOW;
 		case ND_COMPACTED:
 			return ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;

@@ -121,6 +121,8 @@ shmem_startup(void)
 		pg_atomic_init_u64(&s->handed_over, 0);
 		pg_atomic_init_u64(&s->kicked, 0);
 		pg_atomic_init_u64(&s->demoted, 0);
+		pg_atomic_init_u64(&s->lost_early, 0);
+		pg_atomic_init_u32(&s->judge, 0);
 		pg_atomic_init_u64(&s->apply_retries, 0);
 		pg_atomic_init_u64(&s->bulk_applied, 0);
 		pg_atomic_init_u64(&s->bulk_given_up, 0);

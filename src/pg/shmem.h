@@ -88,6 +88,7 @@ typedef struct NodedbSlot
 	NdGroupId	verdict_group;	/* whose log gave the verdict; ABORT_ELSEWHERE: the group that did not vote, or whose reason is not known here; 0: not even which */
 	NdStatus	failure;
 	bool		outcome_unknown;
+	bool		lost_early;		/* refused before its entry came into the log: it may still come, without effect, and ends nothing before */
 	pg_atomic_uint64 queued_request;	/* this RESERVE is in the log and waits for its turn: the answer comes with it */
 
 	/* kick-out: written by the guard, under `kick_lock`, together with a check of lxid */
@@ -96,6 +97,7 @@ typedef struct NodedbSlot
 	bool		committing;		/* backend, under kick_lock: its TXN is about to be proposed, or is: it can only be demoted, no longer doomed */
 	LocalTransactionId doomed_lxid;	/* guard: this transaction has to die with 40001 */
 	uint64		demoted_request;	/* guard: this request's backend gives up with 40003 */
+	uint64		judge_request;	/* guard: the applier waits for this request's transaction: can it be told already that it has lost? */
 	int			kicked_pid;		/* guard: what kicked_at and kicks are about */
 	LocalTransactionId kicked_lxid;
 	bool		kicked_committing;
@@ -275,6 +277,8 @@ typedef struct NodedbShared
 	pg_atomic_uint64 handed_over;
 	pg_atomic_uint64 kicked;
 	pg_atomic_uint64 demoted;
+	pg_atomic_uint64 lost_early;
+	pg_atomic_uint32 judge;		/* guard: the raft worker looks for judge_requests */
 	pg_atomic_uint64 apply_retries;
 	pg_atomic_uint64 bulk_applied;
 	pg_atomic_uint64 bulk_given_up;

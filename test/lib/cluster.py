@@ -486,6 +486,15 @@ class Cluster:
 		name = self.value(of, "SELECT n.name FROM nodedb.groups g JOIN nodedb.nodes n ON n.node_id = g.leader WHERE g.group_id = %d" % group)
 		return int(name[len("node"):]) if name else None
 
+	def lead(self, group, node):
+		"""Let this node lead the group, as its first running node sees it."""
+		def done():
+			leader = self.leader(group)
+			if leader not in (None, node):
+				self.execute(leader, "SELECT nodedb.transfer_leadership($1, (SELECT node_id FROM nodedb.nodes WHERE name = $2))", group, "node%d" % node)
+			return self.leader(group) == node
+		poll("node %d leads group %d" % (node, group), done, READY_SECONDS)
+
 	def groups(self, i):
 		return [int(group) for group, in self.execute(i, "SELECT group_id FROM nodedb.groups WHERE group_id > 0 ORDER BY 1")]
 

@@ -417,7 +417,7 @@ def open_ddl_refuses_writers_elsewhere_until_it_ends(c):
 		fails("40001", lambda: c.execute(2, "INSERT INTO conf VALUES (50, 1, 1)"))
 		c.execute(2, "INSERT INTO bystander VALUES (50)")
 		ddl.execute("ROLLBACK")
-	poll("the reservation to end", lambda: c.execute(2, "INSERT INTO conf VALUES (50, 1, 1)") or True, 10)
+	poll("the reservation to end", lambda: c.execute(2, "INSERT INTO conf VALUES (50, 1, 1)") or True, 60)
 	same_schema(c)
 	same_everywhere(c, "conf", "bystander")
 
@@ -449,7 +449,7 @@ def two_schema_changes_at_once_both_happen(c):
 	with c.connect(1) as one, c.connect(2) as two:
 		one.execute("BEGIN; CREATE TABLE first_of_two (a int)")
 		two.send("CREATE TABLE second_of_two (a int)")
-		poll("the second to wait", lambda: two.waiting(), 5)
+		poll("the second to wait", lambda: two.waiting(), 60)
 		one.execute("COMMIT")
 		two.result()
 	same_schema(c)

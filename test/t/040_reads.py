@@ -38,7 +38,7 @@ def lagging(c, node=READER):
 def sleeps(c, node, session):
 	"""The session waits inside nodedb, not for a lock."""
 	poll("a session that waits", lambda: c.value(node, "SELECT 1 FROM pg_stat_activity WHERE pid = %d AND state = 'active' AND "
-												 "wait_event_type = 'Extension'" % session.pid), 10)
+												 "wait_event_type = 'Extension'" % session.pid), 60)
 	if not session.waiting():
 		raise AssertionError("the session has answered")
 
@@ -410,10 +410,7 @@ def fenced_reads_see_one_order(c):
 	for table in ("fence_x", "fence_y"):
 		c.execute(1, "INSERT INTO %s VALUES (1, 0)" % table)
 	for node, group in ((1, 2), (2, 3)):
-		leader = c.leader(group)
-		if leader != node:
-			c.execute(leader, "SELECT nodedb.transfer_leadership(%d, %d)" % (group, node))
-			poll("node %d leads group %d" % (node, group), lambda: c.leader(group) == node)
+		c.lead(group, node)
 	c.wait_caught_up()
 	# Were there no such thing as a fork on this machine, the other half would show nothing.
 	pairs(c, "local", fork)

@@ -275,7 +275,7 @@ def log_disk_is_full(c):
 	try:
 		for leads in (False, True):
 			if leads:
-				poll("node %d leads group 1" % node, lambda: c.leader() == node or lead(c, node), 60)
+				c.lead(1, node)
 			filler = os.path.join(directory, "filler")
 			fill(filler)
 			told = {}
@@ -300,13 +300,6 @@ def log_disk_is_full(c):
 	finally:
 		c.kill(node)
 		subprocess.run(["umount", "-l", directory])
-
-
-def lead(c, node):
-	now = c.leader()
-	if now:
-		c.execute(now, "SELECT nodedb.transfer_leadership(1, node_id) FROM nodedb.nodes WHERE name = $1", "node%d" % node)
-	return c.leader() == node
 
 
 main()

@@ -314,7 +314,7 @@ def join_that_must_not_be(c):
 				fails("55006", join, c.token, "spare", "127.0.0.1:1")
 				first.cancel()
 				fails("57014", first.result)
-			poll("what the cancelled session began has ended", lambda: unblocked(join, c.token), 5)
+			poll("what the cancelled session began has ended", lambda: unblocked(join, c.token), 60)
 			with spare.connect(1) as ended:
 				ended.send("SELECT nodedb.join_cluster('127.0.0.1:1', '%s')" % c.token)
 				poll("it waits", lambda: local(spare, 1, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1", ended.pid) == "Extension", SECONDS)
@@ -345,6 +345,16 @@ def commands_that_must_not_be(c):
 	fails(("42704", "57P03"), c.execute, 1, "SELECT nodedb.remove_node(-1)")
 	fails(("42704", "22023", "57P03"), c.execute, 1, "SELECT nodedb.transfer_leadership(1, 99)")
 	fails("42704", c.execute, 1, "SELECT nodedb.transfer_leadership(77, 1)")
+	# of a node that is away: the group stays where it is, and whoever asked hears so
+	leader = c.leader()
+	away = next(i for i in c.running() if i != leader)
+	c.pause(away)
+	try:
+		with c.connect(leader) as session:
+			session.execute("SET nodedb.commit_timeout = 2000")
+			says(str(fails("55000", session.execute, "SELECT nodedb.transfer_leadership(1, node_id) FROM nodedb.nodes WHERE name = $1", "node%d" % away)), "did not take over")
+	finally:
+		c.resume(away)
 	c.execute(1, "CREATE ROLE nobody_special")
 	for call in ("init_cluster()", "join_cluster('x:1', 'y')", "remove_node(3)", "transfer_leadership(1, 2)", "add_data_groups(1)", "continue_from('x')", "show_stop_events()"):
 		fails("42501", c.execute, 1, "SET ROLE nobody_special; SELECT nodedb." + call)

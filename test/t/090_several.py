@@ -58,17 +58,6 @@ def insert_stopped(session, event, key):
 	stopped(session.cluster, session.node, event, session.pid)
 
 
-def lead(c, group, node):
-	"""Let this node lead the group."""
-	def done():
-		leader = c.leader(group)
-		if leader == node:
-			return True
-		c.execute(leader, "SELECT nodedb.transfer_leadership($1, (SELECT node_id FROM nodedb.nodes WHERE name = $2))", group, "node%d" % node)
-		return False
-	poll("node %d leads group %d" % (node, group), done, SECONDS, 0.2)
-
-
 @test
 def every_node_shows_all_groups_and_the_sequencer(c):
 	for i in c:
@@ -85,7 +74,7 @@ def every_node_shows_all_groups_and_the_sequencer(c):
 @test
 def the_sequencer_is_led_where_it_is_told(c):
 	for i in c:
-		lead(c, -1, i)
+		c.lead(-1, i)
 
 
 @test
@@ -218,7 +207,7 @@ def leaders_are_killed_between_steps(c):
 	"""The sequencer's leader, and that of a data group, while transactions of all nodes are somewhere between request and outcome."""
 	for victim, groups in ((1, [-1]), (2, [2, 3]), (3, [-1] + ALL)):
 		for group in groups:
-			lead(c, group, victim)
+			c.lead(group, victim)
 		keys = {}
 		for i in c:
 			for _ in range(3):
@@ -241,9 +230,9 @@ def all_are_killed_with_open_markers(c):
 	"""A group's leader is frozen: its part is missing, the others' MARKERs are open. All nodes are killed then; after the restart it is decided, one way."""
 	for frozen in (2, 3):
 		rest = [i for i in c if i != frozen]
-		lead(c, 4, frozen)
+		c.lead(4, frozen)
 		for group in [-1] + [g for g in ALL if g != 4]:
-			lead(c, group, rest[0])
+			c.lead(group, rest[0])
 		key = new_key()
 		session = Session(c, rest[0])
 		c.pause(frozen)

@@ -5,6 +5,19 @@
 
 #include "nomem_kit.h"
 
+bool kit_is_lost(const Certifier *c, KitEntry *e, Verdict *v)
+{
+	NdBuf		buf;
+	EntryHeader h;
+	bool		lost;
+
+	nd_buf_init(&buf);
+	lost = entry_encode_txn(&buf, e->flags, e->txn, e->base, e->keys, e->n_keys, e->read_base, e->reads, e->n_reads, e->chunks, e->n_chunks) == ND_OK &&
+		entry_decode(buf.data, buf.len, &h) == ND_OK && certifier_is_lost(c, &h, v);
+	nd_buf_free(&buf);
+	return lost;
+}
+
 NdStatus kit_certify(Certifier *c, uint64_t index, KitEntry *e, Verdict *v)
 {
 	static const NdGroupId groups[] = {1, 2};

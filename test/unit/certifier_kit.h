@@ -31,5 +31,7 @@ typedef struct KitEntry
 
 /* Encode, decode, certify. Sorts the entry's keys. Only the certifier's own allocations are counted and fail (nomem_kit.h). */
 NdStatus	kit_certify(Certifier *c, uint64_t index, KitEntry *e, Verdict *v);
+/* certifier_is_lost() of a TXN or of what a MARKER would judge. Sorts the entry's keys. */
+bool		kit_is_lost(const Certifier *c, KitEntry *e, Verdict *v);
 
 #endif

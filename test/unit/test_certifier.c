@@ -152,6 +152,39 @@ static void reads_are_judged_from_the_snapshot_on(void **state)
 	certifier_destroy(c);
 }
 
+/* Known before its entry comes: what was changed since its base says so, no reservation does, and nothing that comes later takes it back. */
+static void who_is_lost(void **state)
+{
+	Certifier  *c = create(SMALL);
+	KitEntry	row = {.txn = ID(2, 1), .base = 4, .keys = {{77, KEY_ROW_UPDATE}}, .n_keys = 1};
+	KitEntry	seen = {.txn = ID(2, 2), .base = 5, .keys = {{77, KEY_ROW_UPDATE}}, .n_keys = 1, .read_base = 5, .reads = {{77, KEY_ROW_SHARE}}, .n_reads = 1};
+	KitEntry	read = {.txn = ID(2, 3), .base = 5, .keys = {{99, KEY_ROW_UPDATE}}, .n_keys = 1, .read_base = 4, .reads = {{77, KEY_ROW_SHARE}}, .n_reads = 1};
+	KitEntry	wants = {.txn = ID(2, 4), .base = 5, .keys = {{78, KEY_ROW_UPDATE}}, .n_keys = 1};
+	Verdict		v;
+
+	(void) state;
+	assert_false(kit_is_lost(c, &row, &v));
+	assert_int_equal(txn(c, 5, ID(1, 1), 4, 77, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_true(kit_is_lost(c, &row, &v));
+	assert_int_equal(v.kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(v.key, 77);
+	assert_int_equal(v.by_index, 5);
+	assert_int_equal(txnid_compare(v.by_txn, ID(1, 1)), 0);
+	assert_true(kit_is_lost(c, &read, &v));
+	assert_false(kit_is_lost(c, &seen, &v));
+	assert_int_equal(reserve(c, 6, ID(1, 2), 1, 5, 78, KEY_ROW_UPDATE).kind, VERDICT_COMMIT);
+	assert_false(kit_is_lost(c, &wants, &v));
+
+	/* whoever has a verdict has that one */
+	row.kind = ENTRY_TXN;
+	assert_int_equal(give(c, 7, row).kind, VERDICT_ABORT_CONFLICT);
+	assert_false(kit_is_lost(c, &row, &v));
+	/* below the window nobody knows */
+	push(c, 8, 40);
+	assert_false(kit_is_lost(c, &read, &v));
+	certifier_destroy(c);
+}
+
 /* The highest of several conflicting indexes is named, and the first key in order. */
 static void conflict_is_named(void **state)
 {
@@ -1113,6 +1146,7 @@ int main(void)
 		cmocka_unit_test(reserved_keys_survive_growth),
 		cmocka_unit_test(all_mode_pairs),
 		cmocka_unit_test(reads_are_judged_from_the_snapshot_on),
+		cmocka_unit_test(who_is_lost),
 		cmocka_unit_test(conflict_is_named),
 		cmocka_unit_test(duplicate_has_no_effect),
 		cmocka_unit_test(window_by_ids),

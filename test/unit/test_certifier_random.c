@@ -3,7 +3,8 @@
  * plain lists and answers every question by walking over all of them.
  *
  * Shown for each history: every field of every verdict, the window's start, the chunk floor and look-ups are the oracle's; a state saved
- * and restored at any point goes on alike, with the same checksum and the same bytes; a failed allocation changes nothing.
+ * and restored at any point goes on alike, with the same checksum and the same bytes; a failed allocation changes nothing; who is lost at any moment never commits,
+ * and whoever is not lost then could.
  *
  * Windows and domains are small, so that every rule meets every other one. A failure prints its seed.
  *
@@ -24,6 +25,7 @@
 
 #define ENTRIES 220				/* per history */
 #define NODES 3
+#define HELD 4					/* transactions whose entry is on its way */
 
 static uint64_t first_seed = 1;
 static uint64_t n_seeds = 5000;
@@ -712,12 +714,73 @@ static bool oracle_is_open(const Oracle *o, uint64_t position)
 	return false;
 }
 
+typedef struct Held
+{
+	KitEntry	e;				/* n_keys 0: none */
+	bool		lost;			/* at some moment */
+} Held;
+
+static bool oracle_is_lost(Oracle *o, const KitEntry *e)
+{
+	const OracleEntry *earlier = oracle_find(o, e->txn);
+	Verdict		v = {0};
+	bool		lost = false;
+
+	if (e->base < o->start || (e->n_reads > 0 && e->read_base < o->start) || (earlier != NULL && earlier->e.kind != ENTRY_RESERVE) || oracle_open(o, e->txn) != NULL)
+		return false;
+	for (uint32_t k = 0; k < e->n_keys; k++)
+		lost |= oracle_changed(o, e->keys[k], e->base, &v);
+	for (uint32_t k = 0; k < e->n_reads; k++)
+		lost |= oracle_changed(o, e->reads[k], e->read_base, &v);
+	return lost;
+}
+
+static bool same_losses(const Certifier *c, Oracle *o, Held *held)
+{
+	Verdict		v;
+
+	for (int i = 0; i < HELD; i++)
+		if (held[i].e.n_keys > 0)
+		{
+			bool		lost = kit_is_lost(c, &held[i].e, &v);
+
+			if (lost != oracle_is_lost(o, &held[i].e))
+				return false;
+			held[i].lost |= lost;
+		}
+	return true;
+}
+
+/* The next entry: now and then one that was made long ago, and meanwhile others are made that will come later. *lost: the late one was, at some moment. */
+static KitEntry next_entry(History *h, Held *held, bool *lost)
+{
+	Held	   *at = &held[below(h, HELD)];
+	KitEntry	e = random_entry(h);
+
+	*lost = false;
+	if (e.n_keys == 0 || e.n_chunks > 0 || below(h, 4) > 0)
+		return e;
+	if (e.kind == ENTRY_RESERVE && at->e.n_keys > 0)
+	{
+		e = at->e;
+		*lost = at->lost;
+		at->e.n_keys = 0;
+	}
+	else if (e.kind == ENTRY_TXN)
+	{
+		*at = (Held) {.e = e};
+		return random_entry(h);
+	}
+	return e;
+}
+
 /* What differed first; NULL: nothing. */
 static const char *run_history(uint64_t seed)
 {
 	Oracle	   *o = calloc(1, sizeof(Oracle));
 	Certifier  *c = NULL;		/* never restored */
 	Certifier  *d = NULL;		/* restored now and then */
+	Held		held[HELD] = {0};
 	History		h;
 	const char *wrong = NULL;
 
@@ -730,7 +793,8 @@ static const char *run_history(uint64_t seed)
 
 	for (int i = 0; i < ENTRIES && wrong == NULL; i++)
 	{
-		KitEntry	e = random_entry(&h);
+		bool		lost;
+		KitEntry	e = next_entry(&h, held, &lost);
 		Verdict		vc;
 		Verdict		vd;
 		Verdict		want;
@@ -748,6 +812,10 @@ static const char *run_history(uint64_t seed)
 			history_note(&h, &e, &vc);
 			if (!same_verdict(&vc, &want))
 				wrong = "verdict";
+			else if (lost && (vc.kind == VERDICT_COMMIT || vc.kind == VERDICT_PREPARED))
+				wrong = "commit of what was lost";
+			else if (!same_losses(c, o, held))
+				wrong = "who is lost";
 			else if (!same_verdict(&vd, &want))
 				wrong = "verdict after restore";
 			else if (certifier_window_start(c) != o->start)

@@ -170,6 +170,44 @@ static void test_unknown(void **state)
 	kit_tick(k, 3);
 	assert_int_equal(k->nodes[leader].failures, 1);
 	assert_int_equal(k->nodes[leader].outcome, NODE_UNKNOWN);
+	assert_int_equal(k->nodes[leader].reason, ND_NOQUORUM);
+	kit_free(k);
+}
+
+/* Whoever waits for a majority can be told of a conflict that is decided already; of one group, and of several. */
+static void test_lost(void **state)
+{
+	Kit		   *k = kit_sequencer_cluster(3, 2, NULL);
+	NdNodeId	leader = kit_leader(k, 2);
+	Node	   *n = k->nodes[leader].node;
+	Verdict		v;
+	NdGroupId	by;
+
+	(void) state;
+	assert_int_not_equal(leader, 0);
+	assert_int_equal(kit_propose(k, leader, 2, 1, 0, 7, 100), ND_OK);
+	kit_tick(k, KIT_ELECTION);
+	assert_int_equal(kit_count(k, leader, leader, 1, VERDICT_COMMIT), 1);
+	for (NdNodeId id = 1; id <= 3; id++)
+		if (id != leader)
+			assert_int_equal(loopback_cut(k->hub, leader, id, true), ND_OK);
+	assert_int_equal(kit_propose(k, leader, 2, 2, 0, 7, 100), ND_OK);
+	assert_int_equal(kit_propose(k, leader, 2, 3, 0, 8, 100), ND_OK);
+	kit_tick(k, 2);
+	assert_true(node_is_lost(n, 2, (TxnId) {leader, 1, 2}, ENTRY_TXN, &v, &by));
+	assert_int_equal(v.kind, VERDICT_ABORT_CONFLICT);
+	assert_int_equal(v.by_txn.counter, 1);
+	assert_int_equal(by, 2);
+	assert_false(node_is_lost(n, 2, (TxnId) {leader, 1, 3}, ENTRY_TXN, &v, &by));
+	assert_false(node_is_lost(n, 2, (TxnId) {leader, 1, 1}, ENTRY_TXN, &v, &by));	/* has its answer */
+	assert_int_equal(kit_propose_several(k, leader, 4, 0, 7, 100, 1, 2), ND_OK);
+	assert_int_equal(kit_propose_several(k, leader, 5, 0, 9, 100, 1, 2), ND_OK);
+	kit_tick(k, 1);
+	assert_true(node_is_lost(n, ND_GROUP_SEQUENCER, (TxnId) {leader, 1, 4}, ENTRY_MARKER, &v, &by));
+	assert_int_equal(by, 2);
+	assert_false(node_is_lost(n, ND_GROUP_SEQUENCER, (TxnId) {leader, 1, 5}, ENTRY_MARKER, &v, &by));
+	node_forget(n, 2, (TxnId) {leader, 1, 2}, ENTRY_TXN);
+	assert_false(node_is_lost(n, 2, (TxnId) {leader, 1, 2}, ENTRY_TXN, &v, &by));
 	kit_free(k);
 }
 
@@ -684,6 +722,7 @@ int main(void)
 		cmocka_unit_test(test_proposed_twice_takes_effect_once),
 		cmocka_unit_test(test_not_sent),
 		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_reads),

@@ -30,6 +30,7 @@ typedef enum NdStatus
 	ND_TOOBIG,					/* larger than a stated limit */
 	ND_NOTLEADER,				/* ask the leader */
 	ND_NOLEADER,				/* no leader is known */
+	ND_NOQUORUM,				/* the leader took it, but no majority has confirmed it in time */
 	ND_COMPACTED,				/* the wanted entry was truncated away */
 	ND_FROZEN,					/* a broken invariant stopped this group */
 	ND_VERSION,					/* a newer format or wire version */

@@ -88,6 +88,8 @@
 	X(CERTIFIER_READ_OLD, "a read base below the window is judged") \
 	X(CERTIFIER_ORDER_WRITERS_FIRST, "a leader appends those first whose changes most of the others have read") \
 	X(CERTIFIER_ORDER_MOVES_OTHERS, "a leader moves transactions past a RESERVE or CANCEL") \
+	X(CERTIFIER_LOST_TO_RESERVED, "who wants what others have reserved is told that it is lost") \
+	X(CERTIFIER_LOST_READ_BASE, "who read what was changed before its snapshot is told that it is lost") \
 	X(CERTIFIER_EVICT_NEWER, "evicting an entry takes newer records of its keys along") \
 	X(CERTIFIER_OLD_BASE, "a base just below the window is judged") \
 	X(CERTIFIER_DUPLICATE_MISSED, "a second copy of a transaction gets a verdict of its own") \

@@ -29,6 +29,8 @@ const char *nd_status_text(NdStatus status)
 			return "not the leader";
 		case ND_NOLEADER:
 			return "no leader known";
+		case ND_NOQUORUM:
+			return "not confirmed by a majority";
 		case ND_COMPACTED:
 			return "entry already truncated";
 		case ND_FROZEN:

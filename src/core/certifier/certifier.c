@@ -228,6 +228,28 @@ static NdStatus judge_work(const Certifier *c, uint64_t index, const EntryHeader
 	return ND_OK;
 }
 
+bool certifier_is_lost(const Certifier *c, const EntryHeader *h, Verdict *verdict)
+{
+	const WindowEntry *earlier = certifier__window_find(&c->window, h->txn);
+
+	*verdict = (Verdict) {.kind = VERDICT_COMMIT};
+	if (h->base < c->window.start || (h->n_reads > 0 && h->read_base < c->window.start) || (earlier != NULL && earlier->kind != ENTRY_RESERVE) ||
+		certifier__marker_of(c, h->txn) != NULL)
+		return false;			/* another answer may be its own */
+	for (uint32_t i = 0; i < h->n_keys && verdict->kind == VERDICT_COMMIT; i++)
+	{
+		EntryKey	key = entry_key(h, i);
+
+		if (key.mode >= 1 << CERTIFIER_MODE_BITS)
+			return false;
+		if (!MUTANT(CERTIFIER_LOST_TO_RESERVED) || !owned(c, h, key, verdict))
+			conflict(c, key, h->base, verdict);
+	}
+	for (uint32_t i = 0; i < h->n_reads && verdict->kind == VERDICT_COMMIT; i++)
+		conflict(c, entry_read(h, i), MUTANT(CERTIFIER_LOST_READ_BASE) ? 0 : h->read_base, verdict);
+	return verdict->kind != VERDICT_COMMIT;
+}
+
 static NdStatus judge_marker(const Certifier *c, uint64_t index, const EntryHeader *h, bool fenced, const WindowEntry *earlier, Judgement *j)
 {
 	NdStatus	status;

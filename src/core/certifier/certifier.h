@@ -73,6 +73,11 @@ void		certifier_destroy(Certifier *c);
  */
 NdStatus	certifier_certify(Certifier *c, uint64_t index, const EntryHeader *h, Verdict *verdict);
 /*
+ * Will a TXN, or a part of a REQUEST, with this header abort wherever it comes behind the last entry? True when something of its keys or reads was changed since its base: changes
+ * are only added, and those that the window forgets take the base with them. What others have reserved says nothing: they may let go of it. *verdict: why.
+ */
+bool		certifier_is_lost(const Certifier *c, const EntryHeader *h, Verdict *verdict);
+/*
  * The ids that waited, and own their keys from behind the last entry given on: how many, in the order of the queue. Each is told once, here; valid until the next entry. Not after
  * a restore: then certifier_reservation() tells what is.
  */

@@ -712,8 +712,8 @@ raise_refused(SlotState state, const TxnPart *parts, uint32 n)
 	/* A definite answer: errors keep their own code from here. */
 	tx.outcome_open = false;
 	pop_outcome_context();
-	for (uint32 i = 0; state == SLOT_REFUSED && i < n; i++)
-		leave_log(parts[i].group);	/* a verdict ends whatever the id had there; one that was never sent does not */
+	for (uint32 i = 0; state == SLOT_REFUSED && !slot->lost_early && i < n; i++)
+		leave_log(parts[i].group);	/* a verdict in the log ends whatever the id had there; one that was never sent does not */
 	if (state == SLOT_REFUSED)
 		conflict_raise_refused(&slot->verdict, n > 1 ? slot->verdict_group : parts[0].group);
 	if (no_room)

@@ -64,7 +64,6 @@
 
 #define BACKOFF_FIRST_MS 1
 #define BACKOFF_LAST_MS 100
-#define RESERVED_ENTRIES 65536	/* for so many entries of the log at most, from the one at which the statement's turn has come */
 #define REMEMBERED_KEYS_MAX 32
 #define RESERVED_ENTRIES 65536	/* for so many entries of the log at most, from the one on at which its turn came */
 #define RESERVED_KEYS_MAX 1000	/* more are reserved as tables */

@@ -282,6 +282,7 @@ nodedb_show_metrics(PG_FUNCTION_ARGS)
 			{"nodedb_retry_reservations_total", pg_atomic_read_u64(&s->retry_reservations), "reservations that such statements made"},
 			{"nodedb_handed_over_total", pg_atomic_read_u64(&s->handed_over), "certified transactions whose backend failed and that the applier applied"},
 			{"nodedb_kicked_total", pg_atomic_read_u64(&s->kicked), "local transactions told to give way to the applier (40001)"},
+			{"nodedb_lost_early_total", pg_atomic_read_u64(&s->lost_early), "proposed local transactions that were told of a lost conflict before the log came to them (40001)"},
 			{"nodedb_demoted_total", pg_atomic_read_u64(&s->demoted), "proposed local transactions that gave way to the applier (40003)"},
 			{"nodedb_apply_retries_total", pg_atomic_read_u64(&s->apply_retries), "batches that the applier rolled back and tried again"},
 			{"nodedb_bulk_applied_total", pg_atomic_read_u64(&s->bulk_applied), "large transactions of other nodes that were replayed ahead of their turn"},

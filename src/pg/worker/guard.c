@@ -4,7 +4,8 @@
  * Kick-out (DESIGN.md, section 5, rule 8): while the applier, or the bulk applier that has its turn, waits for a lock, whoever holds it is looked at every few milliseconds:
  *   holder of an earlier ticket            left alone: it commits in its turn; demoted when a ticket still earlier was handed over to the applier
  *   certified, with a later ticket         demoted at once, and logged: a gap in "certified entries never block each other"
- *   proposed, no verdict yet               given DEMOTE_MS (its verdict is most likely an abort for this very conflict), then demoted
+ *   proposed, no verdict yet               most likely it has lost, for this very conflict: after JUDGE_MS the raft worker looks, and tells it so without waiting for the log
+ *                                          (requests_judge()); else given DEMOTE_MS, then demoted
  *   not proposed, has touched a distributed table   doomed: 40001; told again until the lock is gone; after TERMINATE_MS its connection is ended
  *   only reads (blocks a schema change)    given READER_GRACE_MS, then the same
  *   waits for the same lock, ahead in the queue, in a mode that the applier's must wait for   given READER_GRACE_MS, then the same: whom it waits for
@@ -36,6 +37,7 @@
 #define POLL_MS 5
 #define IDLE_MS 100
 #define ATTENTIVE_POLLS 20		/* after the applier's last work seen: being woken for each entry would cost more than looking */
+#define JUDGE_MS 20
 #define DEMOTE_MS 1000
 #define READER_GRACE_MS 2000
 #define TERMINATE_MS 2000
@@ -104,6 +106,7 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	LocalTransactionId lxid;
 	long		since;
 	bool		first;
+	bool		judge = false;
 	bool		demote = false;
 	bool		told = false;
 	bool		newly_told = false;
@@ -154,7 +157,10 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	slot->kicks = first ? 1 : slot->kicks + 1;
 	since = TimestampDifferenceMilliseconds(slot->kicked_at, now);
 	if (slot->pid == pid && slot->committing)
+	{
+		judge = since >= JUDGE_MS;
 		demote = since >= DEMOTE_MS;
+	}
 	else if (!first && (holds_write_lock || since >= READER_GRACE_MS))
 	{
 		/* Not at first sight: the list of blockers may be older than this transaction, whose predecessor in the backend it then names. */
@@ -172,6 +178,13 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	}
 	SpinLockRelease(&slot->kick_lock);
 
+	if (judge && !demote && state == SLOT_TAKEN)
+	{
+		slot->judge_request = word >> 8;
+		pg_write_barrier();
+		pg_atomic_write_u32(&nodedb_shared->judge, 1);
+		nodedb_wake(&nodedb_shared->raft_latch);
+	}
 	if (demote && slot->demoted_request != word >> 8 && (state == SLOT_SUBMITTED || state == SLOT_TAKEN))
 	{
 		slot->demoted_request = word >> 8;

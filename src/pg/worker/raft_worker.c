@@ -532,6 +532,7 @@ loop(void)
 		if (rw.transport)
 			rw.transport->ops->poll(rw.transport);
 		requests_take();
+		requests_judge();
 		requests_catch_up();
 		requests_reads();
 		requests_finds();

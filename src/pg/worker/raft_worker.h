@@ -54,6 +54,7 @@ extern void raft_worker_count_groups(void);	/* for everybody to see */
 /* raft_worker_requests.c: backends' requests and their answers, tickets, reads, look-ups */
 extern void requests_init(void);
 extern void requests_take(void);
+extern void requests_judge(void);	/* who has lost a conflict already hears so, where the guard asks for it */
 extern void requests_reads(void);
 extern void requests_catch_up(void);	/* until NodedbShared.caught_up: ask for a read index of our own, and look whether it is shown */
 extern void requests_finds(void);

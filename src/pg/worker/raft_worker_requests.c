@@ -257,6 +257,7 @@ take(uint32 number)
 	memset((char *) p + sizeof(key), 0, sizeof(*p) - sizeof(key));
 	p->slot = number;
 	p->request = request;
+	slot->lost_early = false;
 	if (rw.node == NULL)
 		status = ND_NOLEADER;
 	else
@@ -391,6 +392,41 @@ answer_verdict(Pending *p, SlotState state, uint64 index, uint64 term, const Ver
 			wake(p->slot);
 	}
 	forget_pending(p);
+}
+
+/*
+ * The guard asks: the applier waits for locks of transactions that wait here. One that has lost already, for what the applier is about to apply, needs no majority to hear so: it would wait for a
+ * leader, and hold up what was committed. Its entry may still come, and aborts.
+ */
+void
+requests_judge(void)
+{
+	NodedbShared *s = nodedb_shared;
+	HASH_SEQ_STATUS scan;
+	Pending    *p;
+
+	if (pg_atomic_read_u32(&s->judge) == 0)
+		return;
+	pg_atomic_write_u32(&s->judge, 0);
+	pg_memory_barrier();
+	if (rw.node == NULL)
+		return;
+	hash_seq_init(&scan, pending);
+	while ((p = hash_seq_search(&scan)) != NULL)
+	{
+		NodedbSlot *slot = &nodedb_slots[p->slot];
+		EntryKind	kind = p->key.kind;
+		Verdict		verdict;
+		NdGroupId	by;
+
+		if ((kind != ENTRY_TXN && kind != ENTRY_MARKER) || slot->judge_request != p->request || !awaits(p->slot, p->request) ||
+			!node_is_lost(rw.node, kind == ENTRY_MARKER ? ND_GROUP_SEQUENCER : slot->group, p->key.txn, kind, &verdict, &by))
+			continue;
+		node_forget(rw.node, kind == ENTRY_MARKER ? ND_GROUP_SEQUENCER : slot->group, p->key.txn, kind);
+		slot->lost_early = true;
+		pg_atomic_fetch_add_u64(&s->lost_early, 1);
+		answer_verdict(p, SLOT_REFUSED, 0, 0, &verdict, by);
+	}
 }
 
 /* Who did not vote, or voted no for a reason that is not known here. 0: not known any more. */
