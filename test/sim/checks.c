@@ -731,6 +731,8 @@ static void judge(Sim *s, NdGroupId group, uint64_t index, LedgerEntry *e, uint1
 		if (t->commit_index)
 			sim_fail(s, "applied twice", "group %u: proposal %" PRIu64 " of node %u commits at %" PRIu64 " and at %" PRIu64,
 					 group, e->txn.counter, e->txn.node, t->commit_index, index);
+		if (t->told_abort)
+			sim_fail(s, "answer", "group %u entry %" PRIu64 ": proposal %" PRIu64 " of node %u commits, its client was told that it has lost", group, index, e->txn.counter, e->txn.node);
 		t->commit_index = index;
 		l->commits++;
 		oracle_apply(s, group, index, e);

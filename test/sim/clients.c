@@ -7,7 +7,8 @@
  * Invariants checked here:
  * 1. Every proposal is answered exactly once; within its deadline, measured in the host's own ticks.
  * 2. NODE_NOT_SENT means that no entry of the proposal is ever delivered (check_delivery() looks it up).
- * 3. A read index is not below anything that any client was told before the read began.
+ * 3. Who was told that it has lost while it waited (node_is_lost()) commits nowhere.
+ * 4. A read index is not below anything that any client was told before the read began.
  */
 #include "sim.h"
 
@@ -575,9 +576,19 @@ static void forget(Sim *s, Client *c)
 	};
 	Host	   *h = &s->hosts[c->node];
 	EntryKind	kind = kind_of[c->state];
+	Verdict		verdict;
+	NdGroupId	by;
 
 	if (c->n_parts > 0)
 		kind = ENTRY_MARKER;
+	if (c->state == CLIENT_COMMITTING && node_is_lost(h->node, sim_id(s, c->group), c->txn, kind, &verdict, &by))
+	{
+		TxnRecord  *t = check_txn(s, c->group, c->txn, kind, 0, true);
+
+		t->told_abort = true;
+		if (t->commit_index)
+			sim_fail(s, "answer", "node %u group %u: proposal %" PRIu64 " is told that it has lost in group %u, and commits at %" PRIu64, h->id, c->group, c->txn.counter, by, t->commit_index);
+	}
 	sim_trace(s, T_FORGET, h->id, c->group, c->txn.counter, kind, 0, 0);
 	node_forget(h->node, sim_id(s, c->group), c->txn, kind);
 	host_kick(h);

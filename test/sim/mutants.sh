@@ -48,7 +48,6 @@ declare -A ELSEWHERE=(
 	[CERTIFIER_OLD_BASE]="unit/test_certifier"
 	[CERTIFIER_READ_OLD]="unit/test_certifier"
 	[CERTIFIER_LOST_TO_RESERVED]="unit/test_certifier"
-	[CERTIFIER_LOST_READ_BASE]="unit/test_certifier"
 	[CERTIFIER_ORDER_WRITERS_FIRST]="unit/test_certifier_order"
 	[CERTIFIER_ORDER_MOVES_OTHERS]="unit/test_certifier_order"
 	[CERTIFIER_MARKER_GAP]="unit/test_seq_world"

@@ -255,7 +255,7 @@ typedef struct TxnRecord
 	bool		not_sent;		/* the driver swore that it has no effect */
 	uint64_t	commit_index;	/* TXN only: where it got VERDICT_COMMIT */
 	uint64_t	seen_index;		/* where it was first delivered */
-	bool		told_abort;		/* over several groups: its client was told so */
+	bool		told_abort;		/* its client was told so: over several groups, or before the log came to it */
 } TxnRecord;
 
 /* ---- hosts ---- */
