@@ -87,7 +87,7 @@ nodedb_guc_init(void)
 	DefineCustomStringVariable("nodedb.tls_ca_file", "The certificate authority (PEM) that signs the nodes' certificates.", NULL,
 							   &nodedb_tls_ca_file, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable("nodedb.commit_timeout",
-							"How long a commit or a strong read waits for a majority of nodes.",
+							"How long a commit or a strong read waits for a majority of nodes, and a statement for what others have reserved.",
 							"Raise it to ride out longer elections or partitions, lower it to hear of a lost majority sooner.",
 							&nodedb_commit_timeout, 10000, 100, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("nodedb.schema_wait",

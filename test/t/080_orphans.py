@@ -3,6 +3,8 @@
 from harness import *
 from scenario import make
 
+setup(conf=["nodedb.commit_timeout = 4000"])
+
 SECONDS = 40			# to be missed for 10 s, to elect a leader, on a slow machine
 
 

@@ -208,6 +208,20 @@ def in_vain(c):
 
 
 @test
+def waits_once_for_who_does_not_let_go(c):
+	"""A transaction elsewhere keeps the table reserved: the statement stands in line for nodedb.commit_timeout, not once for each of its attempts."""
+	with Session(c, 1) as one, Session(c, 2, "SET nodedb.commit_timeout = 1000", "SET nodedb.statement_retries = 100") as two:
+		one.execute("BEGIN; ALTER TABLE item ADD COLUMN kept int")
+		before = metric(c, 2, "nodedb_statement_retries_total")
+		error = fails("40001", two.execute, "INSERT INTO item VALUES (977, 'c977')")
+		equal("has waited for 1000 ms" in (error.hint or ""), True, "the hint is %s" % error.hint)
+		equal(metric(c, 2, "nodedb_statement_retries_total") - before < 5, True, "it is tried a few times only")
+		one.execute("ROLLBACK")
+	poll("an insert", lambda: c.execute(2, "INSERT INTO item VALUES (977, 'c977')") is not None, SECONDS)
+	clean(c)
+
+
+@test
 def cancelled_between_attempts(c):
 	clean(c)
 	with Session(c, 1, "SET nodedb.stop_at = 'before-propose,before-retry'") as session:

@@ -180,6 +180,7 @@ typedef struct Statement
 	uint32		n_parts;		/* 0: none */
 	uint64		hash;			/* of its text and parameters */
 	bool		waited;			/* it stood in line for what it has reserved */
+	bool		waited_in_vain; /* for nodedb.commit_timeout; it tries its luck once more */
 } Statement;
 
 /* The last statement of this session that stood in line, and its keys. */
@@ -304,7 +305,7 @@ keep_keys(Statement *s, int failures)
 		keep_tables(&s->parts[i]);
 }
 
-/* Ends with the transaction. When others hold what is wanted for too long, the statement tries its luck without. Groups ascend: nobody waits in a circle. */
+/* Ends with the transaction. When others hold what is wanted for too long, the statement tries its luck without, once. Groups ascend: nobody waits in a circle. */
 static void
 reserve(Statement *s)
 {
@@ -323,7 +324,10 @@ reserve(Statement *s)
 			continue;
 		}
 		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), nodedb_commit_timeout))
+		{
+			s->waited_in_vain = true;
 			return;
+		}
 		pause_ms(ms * (0.5 + pg_prng_double(&pg_global_prng_state)));
 		ms = Min(ms * 2, 50);
 	}
@@ -414,6 +418,8 @@ may_run_again(Statement *s, int failures, ErrorData *e)
 		return false;
 	if (failures > retries_of(s))
 		why = psprintf("The server did so %d times (nodedb.statement_retries).", retries_of(s));
+	else if (s->waited_in_vain && conflict_was_reserved())
+		why = psprintf("It has waited for %d ms (nodedb.commit_timeout); nodedb.reservations shows for whom.", nodedb_commit_timeout);
 	else if ((effect = retry_watch_verdict()) != NULL)
 		why = psprintf("The server does not do it by itself, for the statement used %s, whose effects a rollback may not undo.", effect);
 	else
