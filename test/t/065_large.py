@@ -144,7 +144,7 @@ def lone_select_lets_go_of_a_schema_change(c):
 @test
 def keys_references_and_deletions(c):
 	"""Rows without a key, row locks of a foreign key, deletions, large values that do not change; an idempotency key that a second session uses meanwhile."""
-	make(c, "CREATE TABLE keyless (a int, pad text)", "CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES large)")
+	make(c, "CREATE TABLE keyless (a int, pad text)", "CREATE TABLE child (id int PRIMARY KEY, parent int UNIQUE REFERENCES large)")
 	with Session(c, 1, *SETTINGS) as session:
 		for sql in ("INSERT INTO keyless SELECT g / 2, repeat(md5((g / 2)::text), 30) FROM generate_series(1, %d) g" % ROWS,
 					"INSERT INTO child SELECT g, g FROM generate_series(1, %d) g" % ROWS,
