@@ -5,6 +5,7 @@
 #define NODEDB_H
 
 #include "postgres.h"
+#include "catalog/pg_class.h"
 #include "utils/relcache.h"
 
 #include "core/base/base.h"
@@ -68,6 +69,8 @@ extern void nodedb_show_applying(const char *schema, const char *table);
 extern Oid	nodedb_am_oid(void);		/* InvalidOid when the extension is not in this database */
 extern bool nodedb_is_distributed(Relation rel);	/* AM nodedb, permanent */
 extern bool nodedb_relid_is_distributed(Oid relid);
+/* A copy of the relation's row of pg_class, as the caches have it (without the fields of variable length). false: there is none. */
+extern bool nodedb_pg_class(Oid relid, FormData_pg_class *form);
 /* Oid of the schema `nodedb` of the extension; error when missing. */
 extern Oid	nodedb_schema_oid(void);
 

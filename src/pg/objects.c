@@ -11,7 +11,6 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -81,14 +80,20 @@ bool nodedb_is_distributed(Relation rel)
 	return form_is_distributed(rel->rd_rel);
 }
 
-bool nodedb_relid_is_distributed(Oid relid)
+bool nodedb_pg_class(Oid relid, FormData_pg_class *form)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		distributed;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	distributed = form_is_distributed((Form_pg_class) GETSTRUCT(tuple));
+	memcpy(form, GETSTRUCT(tuple), CLASS_TUPLE_SIZE);
 	ReleaseSysCache(tuple);
-	return distributed;
+	return true;
+}
+
+bool nodedb_relid_is_distributed(Oid relid)
+{
+	FormData_pg_class form;
+
+	return nodedb_pg_class(relid, &form) && form_is_distributed(&form);
 }

@@ -66,30 +66,19 @@ ddl_index_is_named(Oid index)
 	return found;
 }
 
-static Oid
-access_method(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			am = HeapTupleIsValid(tuple) ? ((Form_pg_class) GETSTRUCT(tuple))->relam : InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return am;
-}
-
 /* Is there a value to be named that is no key anyhow? As in tableam/writeset_relation.c, but for types. */
 static bool
 has_values(Oid index)
 {
 	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	Oid			am = access_method(index);
+	FormData_pg_class class;
 	Form_pg_index form;
 	bool		has;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	form = (Form_pg_index) GETSTRUCT(tuple);
-	has = (am == BTREE_AM_OID || am == HASH_AM_OID) && form->indkey.values[0] > 0 && (!form->indisunique || form->indnkeyatts > 1);
+	has = nodedb_pg_class(index, &class) && (class.relam == BTREE_AM_OID || class.relam == HASH_AM_OID) && form->indkey.values[0] > 0 && (!form->indisunique || form->indnkeyatts > 1);
 	ReleaseSysCache(tuple);
 	return has;
 }

@@ -38,15 +38,14 @@ refuse(const char *what, const char *hint)
 void
 ddl_refuse_alter_table(DdlCommand *c, AlterTableStmt *stmt, Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	FormData_pg_class form;
 	bool		ours;
 	ListCell   *lc;
 
-	if (!HeapTupleIsValid(tuple))
+	if (!nodedb_pg_class(relid, &form))
 		return;
 	/* temporary and unlogged ones too, and sequences: they must not become distributed by a local command */
-	ours = ((Form_pg_class) GETSTRUCT(tuple))->relam == nodedb_am_oid() || ((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_SEQUENCE;
-	ReleaseSysCache(tuple);
+	ours = form.relam == nodedb_am_oid() || form.relkind == RELKIND_SEQUENCE;
 	foreach(lc, stmt->cmds)
 	{
 		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);

@@ -371,27 +371,17 @@ has_rows(Oid relid)
 	return found;
 }
 
-static Oid
-type_of_table(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			type = HeapTupleIsValid(tuple) ? ((Form_pg_class) GETSTRUCT(tuple))->reloftype : InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return type;
-}
-
 /* Tables of a type, which ALTER TYPE with CASCADE changes; classify.c has found them. */
 static List *
 tables_of_type(DdlCommand *c, Oid relid)
 {
 	Oid			type = get_rel_type_id(relid);
 	List	   *tables = NIL;
+	FormData_pg_class form;
 	ListCell   *lc;
 
 	foreach(lc, c->relations)
-		if (type_of_table(lfirst_oid(lc)) == type)
+		if (nodedb_pg_class(lfirst_oid(lc), &form) && form.reloftype == type)
 			tables = list_concat_unique_oid(tables, find_all_inheritors(lfirst_oid(lc), AccessExclusiveLock, NULL));
 	return tables;
 }

@@ -52,15 +52,12 @@ is_marked_local(Oid classid, Oid objid)
 DdlScope
 ddl_relation_scope(Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	FormData_pg_class form;
 	Oid			owner;
 	int32		column;
 
-	if (!HeapTupleIsValid(tuple))
+	if (!nodedb_pg_class(relid, &form))
 		return DDL_PASS;
-	form = *(Form_pg_class) GETSTRUCT(tuple);
-	ReleaseSysCache(tuple);
 	if (form.relpersistence != RELPERSISTENCE_PERMANENT || IsCatalogRelationOid(relid) || IsToastNamespace(form.relnamespace))
 		return DDL_NODE;
 	switch (form.relkind)

@@ -156,13 +156,10 @@ refuse(Oid relid, const char *detail, const char *hint)
 static void
 check_relation(const Sharding *p)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(p->relid));
 	FormData_pg_class form;
 
-	if (!HeapTupleIsValid(tuple))
+	if (!nodedb_pg_class(p->relid, &form))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", p->relid)));
-	form = *(Form_pg_class) GETSTRUCT(tuple);
-	ReleaseSysCache(tuple);
 	if (!pg_class_ownercheck(p->relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, NameStr(form.relname));
 	if ((form.relkind != RELKIND_RELATION && form.relkind != RELKIND_PARTITIONED_TABLE) || ddl_relation_scope(p->relid) != DDL_CLUSTER)
@@ -433,12 +430,11 @@ static Oid *
 make_partitions(const Sharding *p, const char *options)
 {
 	Oid			schema = get_rel_namespace(p->relid);
-	Oid			owner;
 	Oid		   *shards = palloc(p->n_shards * sizeof(Oid));
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(p->relid));
+	FormData_pg_class form;
 
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
+	if (!nodedb_pg_class(p->relid, &form))
+		elog(ERROR, "cache lookup failed for relation %u", p->relid);
 	for (int i = 0; i < p->n_shards; i++)
 	{
 		char	   *name = shard_name(p->relid, i);
@@ -448,7 +444,7 @@ make_partitions(const Sharding *p, const char *options)
 		run_part(psprintf("CREATE TABLE %s PARTITION OF %s FOR VALUES WITH (MODULUS %d, REMAINDER %d) USING nodedb%s",
 						  quote_qualified_identifier(get_namespace_name(schema), name), qualified(p->relid), p->n_shards, i, options));
 		shards[i] = get_relname_relid(name, schema);
-		ATExecChangeOwner(shards[i], owner, true, AccessExclusiveLock);
+		ATExecChangeOwner(shards[i], form.relowner, true, AccessExclusiveLock);
 		ObjectAddressSet(object, RelationRelationId, shards[i]);
 		if (p->groups[i] != PLACEMENT_DEFAULT)
 			SetSecurityLabel(&object, PLACEMENT_PROVIDER, placement_label(p->groups[i]));
