@@ -272,7 +272,7 @@ static bool is_lost(const Node *n, NdGroupId group, const uint8_t *entry, uint32
 	const NodeGroup *g = node__group(n, group);
 	EntryHeader h;
 
-	return g != NULL && g->certifier != NULL && entry_decode(entry, len, &h) == ND_OK && certifier_is_lost(g->certifier, &h, verdict);
+	return g != NULL && g->certifier != NULL && g->stopped == NULL && entry_decode(entry, len, &h) == ND_OK && certifier_is_lost(g->certifier, &h, verdict);
 }
 
 bool node_is_lost(Node *n, NdGroupId group, TxnId txn, EntryKind kind, Verdict *verdict, NdGroupId *by)

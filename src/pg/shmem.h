@@ -98,6 +98,7 @@ typedef struct NodedbSlot
 	LocalTransactionId doomed_lxid;	/* guard: this transaction has to die with 40001 */
 	uint64		demoted_request;	/* guard: this request's backend gives up with 40003 */
 	uint64		judge_request;	/* guard: the applier waits for this request's transaction: can it be told already that it has lost? */
+	long		judge_after;	/* guard: milliseconds since kicked_at, when it asks next */
 	int			kicked_pid;		/* guard: what kicked_at and kicks are about */
 	LocalTransactionId kicked_lxid;
 	bool		kicked_committing;

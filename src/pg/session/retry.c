@@ -180,7 +180,7 @@ typedef struct Statement
 	uint32		n_parts;		/* 0: none */
 	uint64		hash;			/* of its text and parameters */
 	bool		waited;			/* it stood in line for what it has reserved */
-	bool		waited_in_vain; /* for nodedb.commit_timeout; it tries its luck once more */
+	bool		waited_in_vain; /* the last attempt, for nodedb.commit_timeout */
 } Statement;
 
 /* The last statement of this session that stood in line, and its keys. */
@@ -305,14 +305,14 @@ keep_keys(Statement *s, int failures)
 		keep_tables(&s->parts[i]);
 }
 
-/* Ends with the transaction. When others hold what is wanted for too long, the statement tries its luck without, once. Groups ascend: nobody waits in a circle. */
+/* Ends with the transaction. When others hold what is wanted for too long, the statement tries its luck without; lost against a reservation, that is its last attempt. Groups ascend: nobody waits in a circle. */
 static void
 reserve(Statement *s)
 {
 	TimestampTz began = GetCurrentTimestamp();
 	double		ms = 1;
 
-	s->waited = false;
+	s->waited = s->waited_in_vain = false;
 	for (uint32 i = 0; i < s->n_parts;)
 	{
 		TxnPart    *part = &s->parts[i];

@@ -152,13 +152,14 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 		slot->kicked_committing = slot->committing;
 		slot->kicked_pid = pid;
 		slot->told = false;
+		slot->judge_after = JUDGE_MS;
 		slot->kicked_lxid = lxid;
 	}
 	slot->kicks = first ? 1 : slot->kicks + 1;
 	since = TimestampDifferenceMilliseconds(slot->kicked_at, now);
 	if (slot->pid == pid && slot->committing)
 	{
-		judge = since >= JUDGE_MS;
+		judge = since >= slot->judge_after;
 		demote = since >= DEMOTE_MS;
 	}
 	else if (!first && (holds_write_lock || since >= READER_GRACE_MS))
@@ -181,6 +182,7 @@ kick(int pid, int backend_id, Oid database, bool holds_write_lock)
 	if (judge && !demote && state == SLOT_TAKEN)
 	{
 		slot->judge_request = word >> 8;
+		slot->judge_after *= 2;	/* it decodes all of the entry's keys */
 		pg_write_barrier();
 		pg_atomic_write_u32(&nodedb_shared->judge, 1);
 		nodedb_wake(&nodedb_shared->raft_latch);

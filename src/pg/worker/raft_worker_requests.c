@@ -27,6 +27,7 @@ typedef struct PendingKey
 typedef struct Pending
 {
 	PendingKey	key;
+	NdGroupId	group;			/* ND_GROUP_SEQUENCER: a MARKER */
 	uint32		slot;
 	uint64		request;
 	/* MARKER */
@@ -255,6 +256,7 @@ take(uint32 number)
 	key = pending_key(header.txn, kind, header.flags);
 	p = hash_search(pending, &key, HASH_ENTER, &found);
 	memset((char *) p + sizeof(key), 0, sizeof(*p) - sizeof(key));
+	p->group = kind == ENTRY_MARKER ? ND_GROUP_SEQUENCER : group;
 	p->slot = number;
 	p->request = request;
 	slot->lost_early = false;
@@ -394,41 +396,6 @@ answer_verdict(Pending *p, SlotState state, uint64 index, uint64 term, const Ver
 	forget_pending(p);
 }
 
-/*
- * The guard asks: the applier waits for locks of transactions that wait here. One that has lost already, for what the applier is about to apply, needs no majority to hear so: it would wait for a
- * leader, and hold up what was committed. Its entry may still come, and aborts.
- */
-void
-requests_judge(void)
-{
-	NodedbShared *s = nodedb_shared;
-	HASH_SEQ_STATUS scan;
-	Pending    *p;
-
-	if (pg_atomic_read_u32(&s->judge) == 0)
-		return;
-	pg_atomic_write_u32(&s->judge, 0);
-	pg_memory_barrier();
-	if (rw.node == NULL)
-		return;
-	hash_seq_init(&scan, pending);
-	while ((p = hash_seq_search(&scan)) != NULL)
-	{
-		NodedbSlot *slot = &nodedb_slots[p->slot];
-		EntryKind	kind = p->key.kind;
-		Verdict		verdict;
-		NdGroupId	by;
-
-		if ((kind != ENTRY_TXN && kind != ENTRY_MARKER) || slot->judge_request != p->request || !awaits(p->slot, p->request) ||
-			!node_is_lost(rw.node, kind == ENTRY_MARKER ? ND_GROUP_SEQUENCER : slot->group, p->key.txn, kind, &verdict, &by))
-			continue;
-		node_forget(rw.node, kind == ENTRY_MARKER ? ND_GROUP_SEQUENCER : slot->group, p->key.txn, kind);
-		slot->lost_early = true;
-		pg_atomic_fetch_add_u64(&s->lost_early, 1);
-		answer_verdict(p, SLOT_REFUSED, 0, 0, &verdict, by);
-	}
-}
-
 /* Who did not vote, or voted no for a reason that is not known here. 0: not known any more. */
 static NdGroupId
 who_refused(TxnId txn)
@@ -452,6 +419,44 @@ answer_aborted(Pending *p)
 		answer_verdict(p, SLOT_REFUSED, p->verdict_index, 0, &p->verdict, p->verdict_group);
 	else
 		answer_verdict(p, SLOT_REFUSED, 0, 0, &elsewhere, who_refused(p->key.txn));
+}
+
+/*
+ * The guard asks: the applier waits for locks of transactions that wait here. One that has lost already, for what the applier is about to apply or by the vote of one of its groups, needs no
+ * majority to hear so: it would wait for a leader, and hold up what was committed. Its entry may still come, and aborts.
+ */
+void
+requests_judge(void)
+{
+	NodedbShared *s = nodedb_shared;
+	HASH_SEQ_STATUS scan;
+	Pending    *p;
+
+	if (pg_atomic_read_u32(&s->judge) == 0)
+		return;
+	pg_atomic_write_u32(&s->judge, 0);
+	pg_memory_barrier();
+	if (rw.node == NULL)
+		return;
+	hash_seq_init(&scan, pending);
+	while ((p = hash_seq_search(&scan)) != NULL)
+	{
+		NodedbSlot *slot = &nodedb_slots[p->slot];
+		Verdict		verdict = p->verdict;
+		NdGroupId	by = p->verdict_group;
+
+		if ((p->key.kind != ENTRY_TXN && p->key.kind != ENTRY_MARKER) || slot->judge_request != p->request || !awaits(p->slot, p->request))
+			continue;
+		if (p->until_tick != 0)
+			answer_aborted(p);
+		else if ((verdict.kind != VERDICT_NONE && verdict.kind != VERDICT_DUPLICATE) || node_is_lost(rw.node, p->group, p->key.txn, p->key.kind, &verdict, &by))
+		{
+			node_forget(rw.node, p->group, p->key.txn, p->key.kind);
+			slot->lost_early = true;
+			pg_atomic_fetch_add_u64(&s->lost_early, 1);
+			answer_verdict(p, SLOT_REFUSED, 0, 0, &verdict, by);
+		}
+	}
 }
 
 /*
