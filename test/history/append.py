@@ -85,7 +85,7 @@ class Lists:
 		return transaction
 
 	def run(self, seconds):
-		run_clients(self.clients, seconds)
+		run_clients(self.clients, seconds, lambda: self.committed() > 2 * seconds)
 
 	def final(self, node):
 		with self.cluster.connect(node) as connection:

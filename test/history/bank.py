@@ -74,7 +74,7 @@ class Bank:
 		return read
 
 	def run(self, seconds):
-		run_clients(self.clients, seconds)
+		run_clients(self.clients, seconds, lambda: self.reads > 20 and sum(told[0] == "ok" for told in list(self.told.values())) > 20)
 
 	def check(self, i):
 		"""What is wrong in node i's tables, when nothing moves any more, as lines of text."""

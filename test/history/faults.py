@@ -75,14 +75,14 @@ class Faults:
 		return self.cluster.connect(i, consistency="local")
 
 
-def run_clients(clients, seconds):
-	"""Each is called again and again, in a thread of its own, until the time is over; what one raises ends all and is raised here."""
+def run_clients(clients, seconds, enough=lambda: True):
+	"""Each is called again and again, in a thread of its own, until the time is over and it was enough, for some minutes at the most; what one raises ends all and is raised here."""
 	end = time.monotonic() + seconds
 	raised = []
 
 	def loop(client):
 		try:
-			while time.monotonic() < end and not raised:
+			while (time.monotonic() < end or (not enough() and time.monotonic() < end + 240)) and not raised:
 				client()
 		except Exception as error:
 			raised.append(error)

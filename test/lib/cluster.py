@@ -9,6 +9,7 @@ Invariants:
 3. Nothing is left behind by down().
 4. Nodes are counted from 1. Their ports lie below the range of outgoing connections, so that a stopped node finds its port free again.
 """
+import glob
 import json
 import os
 import pwd
@@ -237,6 +238,12 @@ class Server:
 
 	def kill(self):
 		"""SIGKILL of the whole server, as near to "at once" as signals go: the postmaster is stopped first, so that it reacts to nothing."""
+		for pid in self.processes()[:1]:		# from then on it forks nobody whom the list below would not have
+			try:
+				os.kill(pid, signal.SIGSTOP)
+			except ProcessLookupError:
+				pass
+			poll("stop of node %d's postmaster" % self.number, lambda: state("/proc/%d" % pid) in "TtZX", 30, 0.001)
 		processes = self.processes()
 		for number in (signal.SIGSTOP, signal.SIGKILL):
 			for pid in processes:
@@ -275,12 +282,18 @@ def parent(pid):
 		return None
 
 
-def alive(pid):
+def state(path):
+	"""The letter of a process or thread; X when it is gone."""
 	try:
-		with open("/proc/%d/stat" % pid) as file:
-			return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+		with open(path + "/stat") as file:
+			return file.read().rsplit(")", 1)[1].split()[0]
 	except OSError:
-		return False
+		return "X"
+
+
+def alive(pid):
+	"""Has it a thread that lives? The first one may be a zombie while another one is in fsync: memory, files and ports are held until that returns."""
+	return any(state(path) not in "ZX" for path in glob.glob("/proc/%d/task/*" % pid))
 
 
 class Cluster:
@@ -466,10 +479,11 @@ class Cluster:
 		return [i for i in self if self.servers[i].running()]
 
 	def wait_ready(self, seconds=READY_SECONDS):
-		"""Until every running node sees all running nodes as connected voters and a leader in every group."""
+		"""Until every running node sees all running nodes as connected voters and a leader in every group, and lets everybody in."""
 		nodes = self.running()
 		for i in nodes:
 			poll("node %d ready" % i, lambda: self._sees_all(i, nodes), seconds)
+			poll("node %d to let clients in" % i, lambda: self.value(i, "SELECT 1"), seconds)
 		return self
 
 	def _sees_all(self, i, nodes):
@@ -481,16 +495,17 @@ class Cluster:
 			return {"node%d" % n for n in nodes} <= voters and len(groups) > 1 and all(leader not in (None, "0") for _, leader in groups)
 
 	def leader(self, group=1, of=None):
-		"""Number of the node that leads the group, as node `of` (the first that runs) sees it; None when it knows of none."""
+		"""Number of the node that leads the group, as node `of` (the first that runs) sees it, once it knows of one."""
 		of = of or self.running()[0]
-		name = self.value(of, "SELECT n.name FROM nodedb.groups g JOIN nodedb.nodes n ON n.node_id = g.leader WHERE g.group_id = %d" % group)
-		return int(name[len("node"):]) if name else None
+		name = poll("a leader of group %d on node %d" % (group, of), lambda: self.value(
+			of, "SELECT n.name FROM nodedb.groups g JOIN nodedb.nodes n ON n.node_id = g.leader WHERE g.group_id = %d" % group))
+		return int(name[len("node"):])
 
 	def lead(self, group, node):
 		"""Let this node lead the group, as its first running node sees it."""
 		def done():
 			leader = self.leader(group)
-			if leader not in (None, node):
+			if leader != node:
 				self.execute(leader, "SELECT nodedb.transfer_leadership($1, (SELECT node_id FROM nodedb.nodes WHERE name = $2))", group, "node%d" % node)
 			return self.leader(group) == node
 		poll("node %d leads group %d" % (node, group), done, READY_SECONDS)

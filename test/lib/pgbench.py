@@ -8,6 +8,7 @@ client up to there is of a try that the server refused: it must not be in the ta
 import glob
 import os
 import re
+import signal
 import subprocess
 
 import cluster
@@ -53,6 +54,12 @@ class Load:
 			[os.path.join(cluster.BIN, "pgbench"), "-n", "-c", str(clients), "-T", str(seconds), "-l", "--log-prefix", self.prefix + ".log",
 			 "--max-tries=100", "-D", "n=0", "-D", "node=%d" % node, "-D", "scale=%d" % scale, "-f", TPCB] + list(options) + [dsn],
 			stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output)
+
+	def end(self):
+		"""As if its seconds were over: pgbench's own timer. It has a log since before it set that."""
+		cluster.poll("the log of pgbench", lambda: glob.glob(self.prefix + ".log*") or self.process.poll() is not None)
+		self.process.send_signal(signal.SIGALRM)
+		return self
 
 	def wait(self):
 		self.process.wait()

@@ -61,7 +61,7 @@ _Notice = ctypes.CFUNCTYPE(None, _P, _S)
 _set_notice = _declare("PQsetNoticeProcessor", _P, _P, _Notice, _P)
 
 _EMPTY, _COMMAND_OK, _TUPLES_OK, _PIPELINE_SYNC, _PIPELINE_ABORTED = 0, 1, 2, 10, 11
-ANSWER_SECONDS = 240			# of execute(): longer than anything that ends at all
+ANSWER_SECONDS = 900			# of execute(): longer than anything that ends at all
 _FIELD_SQLSTATE, _FIELD_DETAIL, _FIELD_HINT, _FIELD_SCHEMA, _FIELD_TABLE, _FIELD_CONSTRAINT = (ord(letter) for letter in "CDHstn")
 
 
@@ -191,7 +191,7 @@ class Connection:
 			return False
 		return bool(_is_busy(self._conn))
 
-	def result(self, timeout=30):
+	def result(self, timeout=120):
 		"""Rows of the statement that was sent; TimeoutError when it takes longer than `timeout` seconds."""
 		deadline = time.monotonic() + timeout
 		while self.waiting():

@@ -2,7 +2,7 @@
 """Three nodes do what the first page of the README promises: any node writes and reads, conflicts are told, a dead node harms nobody."""
 from harness import *
 
-setup(nodes=3)
+setup(nodes=3, conf=["nodedb.schema_wait = 60000"])
 
 
 @test

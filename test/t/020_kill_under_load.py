@@ -11,15 +11,17 @@ def commits(c, i):
 	return int(c.value(i, "SELECT count(*) FROM pgbench_history"))
 
 
-def run(c, seconds, disturb):
-	"""Load on every node; disturb() meanwhile; then every promise is checked. Clients of a disturbed node may be thrown out, no others."""
+def run(c, disturb):
+	"""Load on every node; disturb() meanwhile, and commits seen on all nodes behind it; then every promise is checked. Clients of a disturbed node may be thrown out, no others."""
 	c.execute(1, "DELETE FROM pgbench_history; UPDATE pgbench_accounts SET abalance = 0 WHERE abalance <> 0;"
 				 " UPDATE pgbench_branches SET bbalance = 0; UPDATE pgbench_tellers SET tbalance = 0")
-	loads = [pgbench.Load(c.dsn(i), 2, seconds, c.dir, i, SCALE) for i in c]
+	loads = [pgbench.Load(c.dsn(i), 2, 600, c.dir, i, SCALE) for i in c]
 	try:
 		harmed = disturb()
+		for i in c:
+			goes_on(c, i, 100)
 	finally:
-		for load in loads:
+		for load in [load.end() for load in loads]:
 			load.wait()
 	for load in loads:
 		if load.node not in harmed and (load.aborted_clients or load.process.returncode):
@@ -30,9 +32,9 @@ def run(c, seconds, disturb):
 		raise AssertionError("%d broken promises, such as\n%s" % (len(broken), "\n".join(broken[:10])))
 
 
-def goes_on(c, i):
-	before = commits(c, i)
-	poll("further commits, seen on node %d" % i, lambda: commits(c, i) > before, 30)
+def goes_on(c, i, n=0):
+	before = poll("a read on node %d" % i, lambda: (commits(c, i),), 120)[0]
+	poll("further commits, seen on node %d" % i, lambda: commits(c, i) > before + n, 120)
 
 
 @test
@@ -44,7 +46,7 @@ def tables_are_made(c):
 
 @test
 def undisturbed(c):
-	run(c, 5, lambda: [])
+	run(c, lambda: [])
 
 
 @test
@@ -56,7 +58,7 @@ def leader_is_killed(c):
 		goes_on(c, c.running()[0])
 		c.start(victim)
 		return [victim]
-	run(c, 8, disturb)
+	run(c, disturb)
 
 
 @test
@@ -68,7 +70,7 @@ def each_node_is_killed_in_turn(c):
 			goes_on(c, c.running()[0])
 			c.start(victim)
 			return [victim]
-		run(c, 6, disturb)
+		run(c, disturb)
 
 
 @test
@@ -80,7 +82,7 @@ def leader_is_stopped_in_order(c):
 		goes_on(c, c.running()[0])
 		c.start(victim)
 		return [victim]
-	run(c, 8, disturb)
+	run(c, disturb)
 
 
 @test
@@ -94,7 +96,7 @@ def leader_is_frozen_and_thaws(c):
 		finally:
 			c.resume(victim)
 		return [victim]
-	run(c, 8, disturb)
+	run(c, disturb)
 
 
 main()

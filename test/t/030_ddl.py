@@ -2,6 +2,7 @@
 """Utility commands take effect on every node: the dumps of all nodes are equal after each class of command; conflicts, refusals and names that are
 generated; scenarios D11, H1, H2, L4 of the design notes."""
 import subprocess
+import time
 
 from harness import *
 from scenario import dump, same_schema
@@ -319,6 +320,8 @@ def schema_change_can_be_used_everywhere_when_it_returns(c):
 	"""Clients do not wait between a CREATE TABLE on one node and its use on another."""
 	sessions = {i: c.connect(i) for i in c}
 	try:
+		for session in sessions.values():
+			session.execute("SET nodedb.schema_wait = '60s'; SET nodedb.commit_timeout = '60s'")
 		for n in range(20):
 			maker = 1 + n % 3
 			sessions[maker].execute("CREATE TABLE seen_%d (id int PRIMARY KEY)" % n)
@@ -491,9 +494,14 @@ def l4_readers_get_a_grace_period(c):
 	with c.connect(2) as reader:
 		reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
 		equal(reader.value("SELECT count(*) FROM l4"), "10")
+		began = time.monotonic()
 		c.execute(1, "SET nodedb.schema_wait = 0; ALTER TABLE l4 ADD COLUMN b int")		# it would wait for the reader
-		equal(reader.value("SELECT count(*) FROM l4"), "10")
-		reader.execute("COMMIT")
+		try:
+			equal(reader.value("SELECT count(*) FROM l4"), "10")
+			reader.execute("COMMIT")
+		except Error as error:
+			if error.sqlstate != "40001" or time.monotonic() - began < 2:		# its grace period (guard.c) is over on a machine that stalls for so long
+				raise
 	same_schema(c)
 
 
@@ -640,12 +648,12 @@ def waits_of_one_node_are_those_of_locks(c):
 	with c.connect(1) as first, c.connect(1) as second:
 		for holds in "INSERT INTO queued VALUES (1)", "CREATE TABLE unrelated (a int)":
 			first.execute("BEGIN; " + holds)
-			second.execute("SET lock_timeout = 100; SET nodedb.commit_timeout = 1500")
+			second.execute("SET lock_timeout = 100")
 			fails("55P03", second.execute, "ALTER TABLE queued ADD COLUMN b int")
 			second.execute("SET lock_timeout = 0")
 			second.send("ALTER TABLE queued ADD COLUMN b int")
 			poll("it waits for longer", lambda: c.value(1, "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE a.pid = $1 AND NOT l.granted AND "
-														  "clock_timestamp() - a.query_start > interval '1800 ms'", second.pid) == "1", 30)
+														  "clock_timestamp() - a.query_start > interval '5500 ms'", second.pid) == "1", 30)
 			first.execute("COMMIT")
 			second.result()
 			second.execute("ALTER TABLE queued DROP COLUMN b")

@@ -7,7 +7,7 @@ import os
 
 from harness import *
 
-setup(nodes=3, netns=True, conf=["nodedb.commit_timeout = 2000"])
+setup(nodes=3, netns=True, conf=["nodedb.commit_timeout = 5000"])
 
 
 def majority_of(c, cut):
@@ -15,7 +15,7 @@ def majority_of(c, cut):
 
 
 def value_when_possible(c, i, sql, *params):
-	return poll("an answer of node %d" % i, lambda: [c.value(i, sql, *params)], 30)[0]
+	return poll("an answer of node %d" % i, lambda: [c.value(i, sql, *params)], 120)[0]
 
 
 def cut_off(c, victim, key):
@@ -46,7 +46,7 @@ def cut_off(c, victim, key):
 	c.wait_ready()
 	for i in c:
 		equal(value_when_possible(c, i, "SELECT note FROM cut WHERE id = $1", key), "majority", "node %d" % i)
-	seen = {c.value(i, "SELECT count(*) FROM cut WHERE id = $1", key + 1) for i in c}
+	seen = {value_when_possible(c, i, "SELECT count(*) FROM cut WHERE id = $1", key + 1) for i in c}
 	equal(len(seen), 1, "all nodes agree on the minority's row")
 	if told != "40003":
 		equal(seen, {"0"}, "its client heard %s: no effect" % told)
@@ -73,10 +73,10 @@ def all_are_cut_off_from_each_other(c):
 	for i in c:
 		c.isolate(i)
 	with c.connect(1) as one:
-		fails(("40003", "57014", "08006", "53300", "40001", "57P03", "25006", "55000"), one.execute, "INSERT INTO cut VALUES (30, 'nobody')")
+		fails(("40003", "57014", "08006", "53300", "40001", "57P03", "25006", "55000", "53400"), one.execute, "INSERT INTO cut VALUES (30, 'nobody')")
 	c.heal()
 	c.wait_ready()
-	value_when_possible(c, 2, "INSERT INTO cut VALUES (31, 'again') RETURNING id")
+	value_when_possible(c, 2, "INSERT INTO cut VALUES (31, 'again') ON CONFLICT DO NOTHING RETURNING id")
 	same_everywhere(c, "cut")
 
 

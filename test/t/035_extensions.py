@@ -9,7 +9,7 @@ from harness import *
 from scenario import *
 import cluster as cluster_module
 
-setup(nodes=3)
+setup(nodes=3, conf=["nodedb.schema_wait = 60000"])
 
 SHARE = subprocess.run([cluster_module.BIN + "/pg_config", "--sharedir"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip() + "/extension/"
 OWN = "nodedb_test_own"			# an extension of this test's, whose script makes a table with rows

@@ -381,10 +381,10 @@ def pairs(c, level, done):
 	threads += [threading.Thread(target=loop, args=(node, reader), daemon=True) for node in c for _ in range(2)]
 	for thread in threads:
 		thread.start()
-	ended = stop.wait(60)
+	ended = stop.wait(300)
 	stop.set()
 	for thread in threads:
-		thread.join(30)
+		thread.join(120)
 	if failures:
 		raise failures[0]
 	equal(ended, True, "%d pairs seen with %s" % (len(seen), level))

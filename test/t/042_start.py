@@ -12,12 +12,17 @@ BACK = 3				# the node that is killed and comes back
 setup(nodes=3, conf=["nodedb.commit_timeout = 2000"])
 
 
+def patiently(c, command):
+	"""On node 1: who leads may have been killed just now."""
+	c.execute(1, "SET nodedb.commit_timeout = '60s'; " + command)
+
+
 def behind(c, *commands):
 	"""Kill the node, run schema commands elsewhere, start it with an applier that stops before its first batch."""
 	local(c, BACK, "ALTER SYSTEM SET nodedb.stop_at = 'apply-read'")
 	c.kill(BACK)
 	for command in commands:
-		c.execute(1, command)
+		patiently(c, command)
 	c.start(BACK)
 	stopped(c, BACK, "apply-read")
 
@@ -43,12 +48,14 @@ def authenticating(c):
 
 @test
 def a_client_waits_until_the_node_knows_the_schema(c):
+	local(c, BACK, "ALTER SYSTEM SET nodedb.commit_timeout = '60s'")		# from its next start: the client is still at the door when the applier is let go
 	behind(c, "CREATE TABLE made (id int PRIMARY KEY)", "INSERT INTO made VALUES (1)")
 	seen = []
 
 	def client():
 		try:
-			seen.append(c.value(BACK, "SELECT count(*) FROM made"))
+			with c.connect(BACK, 60) as connection:
+				seen.append(connection.value("SELECT count(*) FROM made"))
 		except Error as error:
 			seen.append(error.sqlstate)
 	thread = threading.Thread(target=client)
@@ -57,6 +64,7 @@ def a_client_waits_until_the_node_knows_the_schema(c):
 	equal(local(c, BACK, "SELECT to_regclass('made')"), None, "a local session is let in, and sees the older state")
 	let_go(c)
 	thread.join(SECONDS)
+	local(c, BACK, "ALTER SYSTEM RESET nodedb.commit_timeout")
 	equal(seen, ["1"])
 
 
@@ -84,13 +92,14 @@ def it_is_refused_in_time_and_goes_on_to_the_next_host(c):
 
 @test
 def without_a_majority_only_local_sessions_are_let_in(c):
-	c.execute(1, "CREATE TABLE kept (id int PRIMARY KEY)")
-	c.execute(1, "INSERT INTO kept VALUES (1)")
+	patiently(c, "CREATE TABLE kept (id int PRIMARY KEY)")
+	patiently(c, "INSERT INTO kept VALUES (1)")
 	c.wait_caught_up()
 	c.execute(BACK, "CHECKPOINT")		# commits do not wait for WAL: what is not flushed is replayed from the log, for which there is no majority
 	for i in c:
 		c.kill(i)
 	c.start(BACK)
+	poll("its log to be read", lambda: metric(c, BACK, "nodedb_member_state") == 2, SECONDS)
 	error = fails("08006", c.connect, BACK)
 	equal("No majority" in str(error), True, str(error))
 	equal(local(c, BACK, "SELECT count(*) FROM kept"), "1")

@@ -136,6 +136,8 @@ def lost_answer_is_found_out(c):
 					continue		# the connection broke before the error came through
 				equal(told, "40003")
 				id = session.error.hint.split("'")[1]
+			# it is told before it has rolled back, and until then its own node says "in progress"
+			poll("the end of its process", lambda: local(c, node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $1", session.pid) == "0", SECONDS)
 			told = {status(c, i, id) for i in c}
 			equal(len(told), 1)
 			equal(told <= {wanted or "committed", "committed" if wanted else "aborted"}, True, "%s after %s" % (told, event))

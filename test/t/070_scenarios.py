@@ -8,6 +8,7 @@ test_certifier (window_by_ids, fence); D11 and D12 by 030_ddl; D15 by test_store
 import os
 import signal
 import subprocess
+import time
 
 from harness import *
 from scenario import *
@@ -131,20 +132,21 @@ def d7_sequence_gives_no_value_twice_after_a_crash(c):
 	"""Values of acknowledged commits are never given again, on whatever node, though the crash loses PostgreSQL's own record of them."""
 	make(c, "CREATE TABLE numbered (id bigserial PRIMARY KEY, node int)", "CREATE SEQUENCE plain")
 	given = []
+
+	def draw(nodes):
+		for i in nodes:
+			given.append(poll("an id on node %d" % i, lambda: c.value(i, "INSERT INTO numbered (node) VALUES ($1) RETURNING id", i), SECONDS))
+			given.append("plain " + poll("a value on node %d" % i, lambda: c.value(i, "SELECT nextval('plain')"), SECONDS))
 	for node in (c.leader(), follower(c)):
 		with c.connect(node) as connection:
 			for _ in range(50):
 				given.append(connection.value("INSERT INTO numbered (node) VALUES ($1) RETURNING id", node))
 				given.append("plain " + connection.value("SELECT nextval('plain')"))
 		c.kill(node)
-		for i in c.running():
-			given.append(c.value(i, "INSERT INTO numbered (node) VALUES ($1) RETURNING id", i))
-			given.append("plain " + c.value(i, "SELECT nextval('plain')"))
+		draw(c.running())
 		c.start(node)
 		c.wait_ready()
-		for i in c:
-			given.append(c.value(i, "INSERT INTO numbered (node) VALUES ($1) RETURNING id", i))
-			given.append("plain " + c.value(i, "SELECT nextval('plain')"))
+		draw(c)
 	equal(len(given), len(set(given)), "every value is given once")
 	same_everywhere(c, "numbered")
 	all_well(c)
@@ -327,7 +329,7 @@ def l2_reservation_ends_though_its_cancel_was_lost(c):
 		os.kill(worker, signal.SIGSTOP)
 		try:
 			release(c, node, "reserved")
-			poll("its commit", lambda: local(c, node, "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Extension'", changer.pid), SECONDS)
+			poll("its commit", lambda: not at_event(c, node, "reserved", changer.pid) and local(c, node, "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Extension'", changer.pid), SECONDS)
 			os.kill(changer.pid, signal.SIGTERM)
 			equal(changer.end(), "40003")
 		finally:
@@ -409,8 +411,8 @@ def h4_proposed_but_unresolved(c):
 	for timeout, wanted in ((60000, ("40001", "40003")), (1000, ("40001", "40003", "57P03"))):
 		for node in (follower(c), c.leader()):
 			key, others = row(c), [i for i in c if i != node]
-			with Session(c, node, "SET nodedb.commit_timeout = %d" % timeout) as cut, Session(c, node) as waiter:
-				cut.execute("BEGIN; UPDATE scen SET n = 1 WHERE id = %d" % key)
+			with Session(c, node) as cut:
+				cut.execute("BEGIN; UPDATE scen SET n = 1 WHERE id = %d; SET LOCAL nodedb.commit_timeout = %d" % (key, timeout))
 				c.isolate(node)
 				try:
 					cut.start("COMMIT")
@@ -437,7 +439,7 @@ def without_majority(c, node, session, applied, wanted):
 		c.pause(i)
 	try:
 		release(c, node, "before-propose")
-		poll("its proposal", lambda: local(c, node, "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Extension'", session.pid), SECONDS)
+		poll("its proposal", lambda: not at_event(c, node, "before-propose", session.pid) and local(c, node, "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Extension'", session.pid), SECONDS)
 		release(c, node, "apply-read")
 		equal(session.end(), wanted)
 		poll("the entry on node %d" % node, applied, SECONDS)
@@ -600,11 +602,16 @@ def l4_reader_has_time_to_end_before_a_schema_change(c):
 	for n, stays in enumerate((False, True)):
 		with Session(c, 2) as reader:
 			reader.execute(begin)
+			began = time.monotonic()
 			c.execute(1, "ALTER TABLE l4 ADD COLUMN c%d int" % n)
 			poll("the applier waits for the reader", lambda: applier_waits(c, 2), SECONDS, 0.01)
 			if not stays:
-				equal(reader.value("SELECT count(*) FROM l4"), "100", "the reader goes on")
-				equal(reader.start("COMMIT").end(), "ok")
+				try:
+					equal(reader.value("SELECT count(*) FROM l4"), "100", "the reader goes on")
+					reader.execute("COMMIT")
+				except Error as error:
+					if error.sqlstate != "40001" or time.monotonic() - began < 2:		# its grace period (guard.c) is over on a machine that stalls for so long
+						raise
 			else:
 				poll("the change on node 2", lambda: local(c, 2, "SELECT count(*) FROM pg_attribute WHERE attrelid = 'l4'::regclass AND attname = 'c1'") == "1",
 					 SECONDS)
@@ -688,10 +695,13 @@ def without_a_majority_writes_fail_and_local_reads_go_on(c):
 			told[new] = session.start("INSERT INTO scen (id) VALUES (%d)" % new).end()
 			equal(told[new] in ("57P03", "40003"), True, "a write without majority hears %s" % told[new])
 			equal(bool(session.error.hint), True, "with a hint")
-		# by now the leader has noticed: nothing is sent any more, so the answer is definite
-		new = new_key()
-		told[new] = session.start("INSERT INTO scen (id) VALUES (%d)" % new).end()
-		equal(told[new], "57P03")
+		# when the leader has noticed nothing is sent any more, so the answer is definite
+		def definite():
+			new = new_key()
+			told[new] = session.start("INSERT INTO scen (id) VALUES (%d)" % new).end()
+			equal(told[new] in ("57P03", "40003"), True, "a write without majority hears %s" % told[new])
+			return told[new] == "57P03"
+		poll("a definite answer", definite, SECONDS)
 		equal(local(c, last, "SELECT count(*) FROM scen WHERE id = $1", key), "1", "a local read")
 		equal(session.start("SELECT count(*) FROM scen").end() == "ok", False, "a strong read fails")
 		equal("NO MAJORITY" in local(c, last, "SELECT nodedb.status()"), True, "status() says so")

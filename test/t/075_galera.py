@@ -9,7 +9,7 @@ from scenario import *
 
 setup(nodes=3)
 
-RETRY = ("40001", "40P01", "40003")
+RETRY = ("40001", "40P01", "40003", "57P03")
 
 
 class Race:

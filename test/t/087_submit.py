@@ -6,7 +6,7 @@ import threading
 from harness import *
 from scenario import *
 
-setup(nodes=3, conf=["nodedb.schema_wait = 0", "nodedb.retry_budget = 0", "nodedb.statement_retries = 0"])
+setup(nodes=3, conf=["nodedb.schema_wait = 0", "nodedb.retry_budget = 0", "nodedb.statement_retries = 0", "nodedb.commit_timeout = 60000"])
 ALONE = "25001"
 
 

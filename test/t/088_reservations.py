@@ -15,7 +15,7 @@ def line(c, node):
 
 def stands(c, wanted):
 	for node in c.running():
-		poll("the line on node %d to be %r, it is %r" % (node, wanted, line(c, node)), lambda: line(c, node) == wanted, SECONDS)
+		poll("the line on node %d to be %r" % (node, wanted), lambda: line(c, node) == wanted, SECONDS)
 
 
 def after(s, what="ok"):
@@ -71,9 +71,9 @@ def who_waits_may_leave(c):
 		with Session(c, 1) as one, Session(c, 2) as two, Session(c, 3) as three:
 			one.execute("BEGIN; ALTER TABLE t ADD COLUMN x_%s int" % way)
 			if way == "lock_timeout":
-				two.execute("SET lock_timeout = '2s'")
+				two.execute("SET lock_timeout = '15s'")
 			if way == "commit_timeout":
-				two.execute("SET nodedb.commit_timeout = '2s'")
+				two.execute("SET nodedb.commit_timeout = '15s'")
 			two.start("CREATE TABLE never (a int)")
 			stands(c, [(1, "owns"), (2, "waits")])
 			three.start("CREATE TABLE behind_%s (a int)" % way)

@@ -244,6 +244,7 @@ def what_is_open_during_the_copy(c):
 			one.execute("COMMIT")
 			undone.execute("ROLLBACK")
 			three.execute("COMMIT")
+			c.wait_caught_up()
 			rows = c.digest(1, "slow")
 			release(c, 2, "shards-ready")
 			equal(session.end(), "ok")
@@ -333,7 +334,7 @@ def node_that_applies_nothing_is_not_waited_for(c):
 	c.execute(1, "INSERT INTO damaged VALUES (1)")
 	poll("quarantine of node 3", lambda: metric(c, 3, "nodedb_member_state") == 3, SECONDS)
 	with c.connect(1) as connection:
-		connection.execute("SET nodedb.commit_timeout = 3000")
+		connection.execute("SET nodedb.commit_timeout = 8000")
 		connection.execute("SELECT nodedb.create_distributed_table('goes', 'id', 3)")
 		equal(["node3" in notice for notice in connection.notices if notice.startswith("WARNING")], [True], str(connection.notices))
 	c.execute(3, rename % ("damaged", "mislaid"))

@@ -126,6 +126,7 @@ def gives_way_to_an_earlier_entry(c):
 		poll("node 3 to have replayed it", lambda: replayed(c, 3) == all_of_it(), SECONDS)
 		c.execute(2, "UPDATE large SET pad = 'won' WHERE id = 77")
 		poll("the change on node 3", lambda: local(c, 3, "SELECT pad FROM large WHERE id = 77") == "won", SECONDS)
+		poll("node 3 to have given it up", lambda: given_up(c, 3) > before, SECONDS)		# it says so behind its rollback
 		equal(given_up(c, 3), before + 1, "large transactions that node 3 gave up")
 		equal(session.busy(), True)
 		release(c, 1, "before-propose")

@@ -180,6 +180,7 @@ class Workload:
 			while not self.stop.wait(max(0, min(deadline - time.monotonic(), 2 + 4 * rng.random()))) and time.monotonic() < deadline:
 				if kills:
 					self._kill(rng.choice(list(self.cluster)))
+			poll("enough of them committed", lambda: self.stop.is_set() or self.committed() > 50, 240)
 		finally:
 			self.stop.set()
 			for session in self.sessions:
