@@ -24,7 +24,7 @@
 #include "utils/tuplestore.h"
 #include "utils/wait_event.h"
 
-#define PLACES 64
+#define PLACES 160
 
 typedef struct StopPlace
 {
