@@ -363,7 +363,7 @@ void node__proposal_ticks(NodeGroup *g)
 	Node	   *n = g->node;
 	Pending    *late[2] = {NULL, NULL};
 	PendingList *lists[2] = {&g->queued, &g->under_way};
-	NdStatus	without_room = g->leads && store_full(n->store) ? ND_FULL : ND_OK;
+	bool		full = g->leads && store_full(n->store);
 
 	for (int l = 0; l < 2; l++)
 		for (Pending *p = lists[l]->first, *next; p != NULL; p = next)
@@ -381,8 +381,8 @@ void node__proposal_ticks(NodeGroup *g)
 				p->retry_tick = 0;
 			}
 		}
-	fail_chain(late[0], g->leader == 0 ? ND_NOLEADER : without_room != ND_OK ? without_room : ND_BUSY);
-	fail_chain(late[1], g->leader == 0 ? ND_NOLEADER : without_room != ND_OK ? without_room : ND_NOQUORUM);
+	fail_chain(late[0], g->leader == 0 ? ND_NOLEADER : full ? ND_FULL : ND_BUSY);
+	fail_chain(late[1], g->leader == 0 ? ND_NOLEADER : full ? ND_FULL : ND_NOQUORUM);
 }
 
 void node__fail_proposals(NodeGroup *g, NdStatus reason)

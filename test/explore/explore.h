@@ -286,6 +286,7 @@ void		x_unpack_message(const XMessage *m, RaftMessage *out, RaftEntry *entries);
 
 /* heap.c */
 extern const NdAllocator x_allocator;
+void	   *x_need(void *p);			/* of the search itself, outside the node: p, or the end of the program when there is no memory */
 
 /* check.c */
 void		x_fail(const char *what);

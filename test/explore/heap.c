@@ -1,5 +1,5 @@
 /*
- * heap.c: the memory of the core, inside the node.
+ * heap.c: the memory of the core, inside the node; and what the search does without memory of its own.
  *
  * Blocks are multiples of 64 bytes with a head of their size; freed ones wait by size. Where a block lies is not part of a state: x_digest_node() follows
  * pointers and never looks at them.
@@ -63,3 +63,13 @@ static void *heap_realloc(void *ctx, void *p, size_t bytes)
 }
 
 const NdAllocator x_allocator = {heap_alloc, heap_realloc, heap_free, NULL};
+
+void *x_need(void *p)
+{
+	if (p == NULL)
+	{
+		fprintf(stderr, "no memory\n");
+		exit(2);
+	}
+	return p;
+}

@@ -32,16 +32,6 @@ static struct
 	size_t		bytes;
 }			known;
 
-static void *need(void *p)
-{
-	if (p == NULL)
-	{
-		fprintf(stderr, "no memory\n");
-		exit(2);
-	}
-	return p;
-}
-
 static void *keep(const void *what, size_t bytes)
 {
 	size_t		room = (bytes + 15) & ~(size_t) 15;
@@ -51,8 +41,8 @@ static void *keep(const void *what, size_t bytes)
 		return NULL;
 	if (known.chunk_left < room)
 	{
-		known.chunks = need(realloc(known.chunks, (known.n_chunks + 1) * sizeof(*known.chunks)));
-		known.chunks[known.n_chunks++] = need(malloc(CHUNK));
+		known.chunks = x_need(realloc(known.chunks, (known.n_chunks + 1) * sizeof(*known.chunks)));
+		known.chunks[known.n_chunks++] = x_need(malloc(CHUNK));
 		known.chunk_left = CHUNK;
 		known.bytes += CHUNK;
 	}
@@ -86,9 +76,9 @@ static uint32_t *local_slot(const uint64_t hash[2])
 static void grow_locals(void)
 {
 	known.cap = known.cap > 0 ? known.cap * 2 : 1024;
-	known.locals = need(realloc(known.locals, known.cap * sizeof(*known.locals)));
+	known.locals = x_need(realloc(known.locals, known.cap * sizeof(*known.locals)));
 	free(known.slots);
-	known.slots = need(calloc(known.cap * 2, sizeof(uint32_t)));
+	known.slots = x_need(calloc(known.cap * 2, sizeof(uint32_t)));
 	known.mask = known.cap * 2 - 1;
 	for (uint32_t i = 0; i < known.n; i++)
 		*local_slot(known.locals[i]->hash) = i + 1;
@@ -167,7 +157,7 @@ static void grow_memos(void)
 	uint64_t	n = old != NULL ? known.memo_mask + 1 : 0;
 
 	known.memo_mask = (n > 0 ? n * 2 : 4096) - 1;
-	known.memos = need(calloc(known.memo_mask + 1, sizeof(Memo)));
+	known.memos = x_need(calloc(known.memo_mask + 1, sizeof(Memo)));
 	known.bytes += (known.memo_mask + 1 - n) * sizeof(Memo);
 	for (uint64_t i = 0; i < n; i++)
 		if (old[i].effect != NULL)

@@ -16,16 +16,6 @@ static struct
 	uint32_t	mask;
 }			known;
 
-static void *need(void *p)
-{
-	if (p == NULL)
-	{
-		fprintf(stderr, "no memory\n");
-		exit(2);
-	}
-	return p;
-}
-
 static uint32_t *message_slot(const XMessage *m)
 {
 	uint32_t	at = (uint32_t) nd_checksum(m, sizeof(*m), 0) & known.mask;
@@ -42,11 +32,11 @@ uint32_t x_message_number(const XMessage *m)
 	if (known.n * 2 >= known.mask)
 	{
 		known.cap = known.cap > 0 ? known.cap * 2 : 1024;
-		known.messages = need(realloc(known.messages, known.cap * sizeof(XMessage)));
-		known.named = need(realloc(known.named, (size_t) known.cap * x_orders * sizeof(uint32_t)));
+		known.messages = x_need(realloc(known.messages, known.cap * sizeof(XMessage)));
+		known.named = x_need(realloc(known.named, (size_t) known.cap * x_orders * sizeof(uint32_t)));
 		memset(known.named + (size_t) known.n * x_orders, 0, (size_t) (known.cap - known.n) * x_orders * sizeof(uint32_t));
 		free(known.slots);
-		known.slots = need(calloc(known.cap * 2, sizeof(uint32_t)));
+		known.slots = x_need(calloc(known.cap * 2, sizeof(uint32_t)));
 		known.mask = known.cap * 2 - 1;
 		for (uint32_t i = 0; i < known.n; i++)
 			*message_slot(&known.messages[i]) = i + 1;

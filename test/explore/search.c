@@ -22,16 +22,6 @@ typedef struct Frame
 static Frame *frames;
 static uint32_t cap_frames;
 
-static void *need(void *p)
-{
-	if (p == NULL)
-	{
-		fprintf(stderr, "no memory\n");
-		exit(2);
-	}
-	return p;
-}
-
 static double now(void)
 {
 	struct timespec t;
@@ -67,7 +57,7 @@ static void push(uint32_t depth, const XWorld *w, uint64_t seed, NdRandom *rando
 	{
 		uint32_t	grown = cap_frames * 2 + 64;
 
-		frames = need(realloc(frames, grown * sizeof(Frame)));
+		frames = x_need(realloc(frames, grown * sizeof(Frame)));
 		memset(frames + cap_frames, 0, (grown - cap_frames) * sizeof(Frame));
 		cap_frames = grown;
 	}
@@ -76,14 +66,14 @@ static void push(uint32_t depth, const XWorld *w, uint64_t seed, NdRandom *rando
 	{
 		free(f->world);
 		f->cap_bag = w->n_bag + 16;
-		f->world = need(malloc(offsetof(XWorld, bag) + f->cap_bag * sizeof(w->bag[0])));
+		f->world = x_need(malloc(offsetof(XWorld, bag) + f->cap_bag * sizeof(w->bag[0])));
 	}
 	memcpy(f->world, w, world_bytes(w));
 	f->n_events = x_enabled(w, events);
 	if (f->cap_events < f->n_events || f->events == NULL)
 	{
 		f->cap_events = f->n_events + 16;
-		f->events = need(realloc(f->events, f->cap_events * sizeof(XEvent)));
+		f->events = x_need(realloc(f->events, f->cap_events * sizeof(XEvent)));
 	}
 	memcpy(f->events, events, f->n_events * sizeof(XEvent));
 	if (seed != 0)
@@ -95,7 +85,7 @@ static void keep_path(XResult *out, uint32_t depth)
 {
 	out->broken = x_broken;
 	out->path_len = depth + 1;
-	out->path = need(malloc((depth + 1) * sizeof(XEvent)));
+	out->path = x_need(malloc((depth + 1) * sizeof(XEvent)));
 	for (uint32_t i = 0; i <= depth; i++)
 		out->path[i] = frames[i].events[frames[i].next - 1];
 }

@@ -42,16 +42,6 @@ static struct
 	Record	   *unused[X_BAG + 1];
 }			seen;
 
-static void *need(void *p)
-{
-	if (p == NULL)
-	{
-		fprintf(stderr, "no memory\n");
-		exit(2);
-	}
-	return p;
-}
-
 static Record *new_record(const XDigest *d, uint64_t bits)
 {
 	size_t		bytes = (sizeof(Record) + d->n * sizeof(uint32_t) + 7) & ~(size_t) 7;
@@ -63,8 +53,8 @@ static Record *new_record(const XDigest *d, uint64_t bits)
 	{
 		if (seen.chunk_left < bytes)
 		{
-			seen.chunks = need(realloc(seen.chunks, (seen.n_chunks + 1) * sizeof(*seen.chunks)));
-			seen.chunks[seen.n_chunks++] = seen.chunk = need(malloc(CHUNK));
+			seen.chunks = x_need(realloc(seen.chunks, (seen.n_chunks + 1) * sizeof(*seen.chunks)));
+			seen.chunks[seen.n_chunks++] = seen.chunk = x_need(malloc(CHUNK));
 			seen.chunk_left = CHUNK;
 			seen.bytes += CHUNK;
 		}
@@ -116,7 +106,7 @@ static void grow(void)
 	uint64_t	n = seen.slots != NULL ? seen.mask + 1 : 0;
 
 	seen.mask = (n > 0 ? n * 2 : 1024) - 1;
-	seen.slots = need(calloc(seen.mask + 1, sizeof(Slot)));
+	seen.slots = x_need(calloc(seen.mask + 1, sizeof(Slot)));
 	seen.bytes += (seen.mask + 1 - n) * sizeof(Slot);
 	for (uint64_t i = 0; i < n; i++)
 		if (old[i].first != NULL)

@@ -314,11 +314,10 @@ static void markers_are_nobodys_proposals(void **state)
 	kit_free(k);
 }
 
-/* Group 2 has no majority: scenario H5. The transaction aborts, and group 1 goes on. */
-/* Of group 2 only node 1 is there, which is no majority of it. */
-static Kit *with_a_dead_group(void)
+/* So many data groups, the last of which has no majority: of its nodes only node 1 is there. */
+static Kit *with_a_dead_group(NdGroupId n)
 {
-	Kit		   *k = kit_new(2);
+	Kit		   *k = kit_new(n);
 	RaftConfiguration *c = calloc(1, sizeof(*c));
 	RaftConfiguration *dead = calloc(1, sizeof(*dead));
 
@@ -333,15 +332,15 @@ static Kit *with_a_dead_group(void)
 	for (NdNodeId id = 1; id <= 3; id++)
 	{
 		kit_open(k, id);
-		assert_int_equal(store_create_group(k->nodes[id].store, ND_GROUP_META, c), ND_OK);
-		assert_int_equal(store_create_group(k->nodes[id].store, 1, c), ND_OK);
-		assert_int_equal(store_create_group(k->nodes[id].store, 2, dead), ND_OK);
+		for (NdGroupId g = 0; g <= n; g++)
+			assert_int_equal(store_create_group(k->nodes[id].store, g, g == n ? dead : c), ND_OK);
 		assert_int_equal(store_create_group(k->nodes[id].store, ND_GROUP_SEQUENCER, c), ND_OK);
 		kit_start(k, id);
 	}
 	free(c);
 	free(dead);
-	assert_int_not_equal(kit_leader(k, 1), 0);
+	for (NdGroupId g = 0; g < n; g++)
+		assert_int_not_equal(kit_leader(k, g), 0);
 	assert_int_not_equal(kit_leader(k, ND_GROUP_SEQUENCER), 0);
 	return k;
 }
@@ -385,7 +384,7 @@ static void a_slow_log_is_not_flooded(void **state)
 		assert_int_equal(sequencer_unfinished(node_sequencer(k->nodes[id].node)), 0);
 	kit_free(k);
 
-	k = with_a_dead_group();
+	k = with_a_dead_group(2);
 	leader = kit_leader(k, ND_GROUP_SEQUENCER);
 	assert_int_equal(propose(k, leader, 1, 0, 5, NO), ND_OK);
 	for (int t = 0; t < KIT_ELECTION && sequencer_unfinished(node_sequencer(k->nodes[leader].node)) == 0; t++)
@@ -396,9 +395,10 @@ static void a_slow_log_is_not_flooded(void **state)
 	kit_free(k);
 }
 
+/* Group 2 has no majority: scenario H5. The transaction aborts, and group 1 goes on. */
 static void a_silent_group_is_not_waited_for(void **state)
 {
-	Kit		   *k = with_a_dead_group();
+	Kit		   *k = with_a_dead_group(2);
 	uint32_t	parts;
 
 	(void) state;
@@ -709,40 +709,10 @@ static void the_sequencers_log_is_cut(void **state)
 	kit_free(k);
 }
 
-/* Groups 1 and 2 work; group 3, on nodes that nobody sees, does not: what has a part there stays, and with it the EPOCH that holds the part. */
-static Kit *one_group_dead(void)
-{
-	Kit		   *k = kit_new(3);
-	RaftConfiguration *c = calloc(1, sizeof(*c));
-	RaftConfiguration *dead = calloc(1, sizeof(*dead));
-
-	for (NdNodeId m = 1; m <= 3; m++)
-	{
-		NodeMember	member = kit_member(m);
-
-		assert_int_equal(wire_member_to_raft(&member, &c->members[c->n++]), ND_OK);
-		dead->members[dead->n++] = (RaftMember) {.node = m == 1 ? 1 : m + 10, .role = RAFT_VOTER};
-	}
-	k->config.vote_ticks = 2 * KIT_ELECTION;
-	for (NdNodeId id = 1; id <= 3; id++)
-	{
-		kit_open(k, id);
-		for (NdGroupId g = 0; g <= 3; g++)
-			assert_int_equal(store_create_group(k->nodes[id].store, g, g == 3 ? dead : c), ND_OK);
-		assert_int_equal(store_create_group(k->nodes[id].store, ND_GROUP_SEQUENCER, c), ND_OK);
-		kit_start(k, id);
-	}
-	free(c);
-	free(dead);
-	for (NdGroupId g = 0; g <= 2; g++)
-		assert_int_not_equal(kit_leader(k, g), 0);
-	assert_int_not_equal(kit_leader(k, ND_GROUP_SEQUENCER), 0);
-	return k;
-}
-
+/* Groups 1 and 2 work, group 3 does not: what has a part there stays, and with it the EPOCH that holds the part. */
 static void the_log_keeps_epochs(void **state)
 {
-	Kit		   *k = one_group_dead();
+	Kit		   *k = with_a_dead_group(3);
 	uint64_t	counter = 100;
 	uint64_t	epoch;
 	uint32_t	parts;
